@@ -1,0 +1,56 @@
+"""`harness gate`: the verdict from stored results, as an exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.cli.places import experiment_argument, open_store, store_option
+from harness.experiment.load import load_experiment
+from harness.experiment.resolved import experiment_key
+from harness.gate.formats import as_json
+from harness.gate.verdict import EndpointStatus, GateResult
+from harness.pipeline import judged, stored_run
+from harness.plan import KEY_LENGTH
+
+MARKS = {
+    EndpointStatus.IMPROVED: "▲",
+    EndpointStatus.RETAINED: "●",
+    EndpointStatus.REGRESSED: "▼",
+    EndpointStatus.INCONCLUSIVE: "◐",
+}
+
+
+@click.command("gate")
+@experiment_argument
+@store_option
+@click.option("--format", "form", type=click.Choice(["human", "json"]), default="human", show_default=True)
+def command(experiment: Path, store: Path | None, form: str) -> int:
+    """Judge stored results. Reads neither weights nor data and never imports torch.
+
+    0 pass · 1 quality regressed · 4 inconclusive, not comparable or nothing measured · 2 usage ·
+    3 a damaged store · 70 a bug.
+    """
+    loaded = load_experiment(experiment)
+    opened = open_store(loaded, store)
+    record = stored_run(loaded, opened, experiment_key(loaded)[:KEY_LENGTH])
+    result = judged(record, opened, loaded.experiment.gate)
+    click.echo(as_json(result) if form == "json" else _human(result), nl=False)
+    return result.exit_code
+
+
+def _human(result: GateResult) -> str:
+    lines = [result.sentence, ""]
+    for judgement in result.judgements:
+        lines.append(f"{judgement.tuned} against {judgement.base}: {judgement.verdict.value}")
+        for endpoint in judgement.endpoints:
+            scale, unit = (100, "pp") if endpoint.unit == "rate" else (100, "%")
+            lines.append(
+                f"  {MARKS[endpoint.status]} {endpoint.status.value:<12} {endpoint.rule:<28} "
+                f"{endpoint.suite}/{endpoint.task:<14} {endpoint.value * scale:+6.2f} {unit} "
+                f"[{endpoint.low * scale:+.2f} … {endpoint.high * scale:+.2f}], "
+                f"limit {endpoint.limit * scale:+.2f}"
+            )
+        lines += [f"  ⊘ {reason}" for reason in judgement.reasons]
+    return "\n".join(lines) + "\n"

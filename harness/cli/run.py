@@ -1,0 +1,81 @@
+"""`harness run`: everything from the file to the report."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from harness.cli.places import experiment_argument, open_store, report_folder, store_option
+from harness.cli.progress import progress_to
+from harness.experiment.limit import limited
+from harness.experiment.load import load_experiment
+from harness.gate.verdict import Verdict
+from harness.pipeline import Outcome, run, stored_comparisons
+from harness.report.collect import collect
+from harness.report.inert import visible
+from harness.report.render import render_report
+
+QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
+STYLE = {
+    Verdict.PASS: "green",
+    Verdict.FAIL: "red",
+    Verdict.INCONCLUSIVE: "yellow",
+    Verdict.NOT_COMPARABLE: "yellow",
+}
+
+
+@click.command("run")
+@experiment_argument
+@store_option
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="Smoke run: at most N rows a task and 8 N to train on; no verdict.",
+)
+def command(experiment: Path, store: Path | None, limit: int | None) -> int:
+    """Train and measure what is missing, then compare, judge and report.
+
+    Exits 0 when everything ran, whatever the verdict: `harness gate` is what CI blocks on.
+    """
+    # No telemetry, no bars or advice of libraries between our lines, unless the person asks for it.
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    console = Console(stderr=True)
+    loaded = load_experiment(experiment)
+    if limit is not None:
+        loaded = limited(loaded, limit)
+    opened = open_store(loaded, store)
+    with progress_to(console) as progress:
+        outcome = run(loaded, opened, progress)
+    comparisons = stored_comparisons(outcome.record, opened)
+    facts = collect(outcome.record, opened, loaded.experiment.gate, outcome.result, comparisons)
+    report = render_report(facts, report_folder(loaded))
+    _close(console, outcome, report, f"harness gate {experiment}" if limit is None else "")
+    return 0
+
+
+def _close(console: Console, outcome: Outcome, report: Path, following: str) -> None:
+    verdict = outcome.result.verdict
+    title = verdict.value if following else "smoke run, no verdict"
+    made = len(outcome.made)
+    work = f"{made} steps made" if made else "no step ran, every result was in the store"
+    text = Text()
+    text.append(f"{visible(outcome.result.sentence)}\n\n", style=STYLE[verdict])
+    text.append(f"report  {_shown(report)}\n")
+    text.append(f"        {work}, {outcome.seconds:.1f} s\n")
+    text.append(
+        f"next    {following}" if following else "smoke run: not a verdict; run without --limit", style="bold"
+    )
+    console.print(Panel(text, title=title, border_style=STYLE[verdict]))
+    if following and not sys.stdout.isatty():
+        print(outcome.result.sentence)
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,124 @@
+"""How items become one number, its interval, and a paired difference: one entry for each aggregate.
+
+This is the only place that knows what an aggregate means; a report that shows one configuration
+and a comparison of two both come here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.experiment.metrics import Aggregate
+from harness.statistics.bootstrap import macro_f1, macro_f1_difference, macro_f1_interval
+from harness.statistics.estimates import Estimate, Interval, NoEstimate
+from harness.statistics.linear import Codes, Floats
+from harness.statistics.means import mean_difference
+from harness.statistics.rates import mean_interval, ratio_interval
+from harness.statistics.ratio import exp_ratio_difference, ratio_difference, weighted_ratio
+from harness.store.measurements import Item, Measurement
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric of one measurement as arrays, item by item in the measurement's order.
+
+    `clusters` gives items of one cluster the same code; `gold` and `predicted` are codes into the
+    label list (-1: not in it) and empty for metrics that have item scores.
+    """
+
+    scores: Floats
+    weights: Floats
+    clusters: Codes
+    gold: Codes
+    predicted: Codes
+    classes: int = 0
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """What one aggregate means. `interval` is two-sided at 95 % and knows about clusters."""
+
+    value: Callable[[Column], float]
+    interval: Callable[[Column], Interval | None]
+    difference: Callable[[Column, Column], Estimate | NoEstimate]
+
+
+def _exponent(interval: Interval | None) -> Interval | None:
+    if interval is None:
+        return None
+    return Interval(low=float(np.exp(interval.low)), high=float(np.exp(interval.high)), level=interval.level)
+
+
+AGGREGATIONS: dict[Aggregate, Aggregation] = {
+    "mean": Aggregation(
+        value=lambda column: float(column.scores.mean()),
+        interval=lambda column: mean_interval(column.scores, column.clusters),
+        difference=lambda base, tuned: mean_difference(base.scores, tuned.scores, base.clusters),
+    ),
+    "ratio": Aggregation(
+        value=lambda column: weighted_ratio(column.scores, column.weights),
+        interval=lambda column: ratio_interval(column.scores, column.weights, column.clusters),
+        difference=lambda base, tuned: ratio_difference(
+            base.scores, tuned.scores, base.weights, base.clusters
+        ),
+    ),
+    "exp_ratio": Aggregation(
+        value=lambda column: float(np.exp(weighted_ratio(column.scores, column.weights))),
+        interval=lambda column: _exponent(ratio_interval(column.scores, column.weights, column.clusters)),
+        difference=lambda base, tuned: exp_ratio_difference(
+            base.scores, tuned.scores, base.weights, base.clusters
+        ),
+    ),
+    "macro_f1": Aggregation(
+        value=lambda column: macro_f1(column.gold, column.predicted, column.classes),
+        interval=lambda column: macro_f1_interval(
+            column.gold, column.predicted, column.classes, column.clusters
+        ),
+        difference=lambda base, tuned: macro_f1_difference(
+            base.gold, base.predicted, tuned.predicted, base.classes, base.clusters
+        ),
+    ),
+}
+
+
+def measured_value(measurement: Measurement, metric: str) -> float:
+    """One metric of one configuration. Every item must have been scored; KeyError otherwise."""
+    aggregation = AGGREGATIONS[measurement.metrics[metric].aggregate]
+    return aggregation.value(column_of(measurement, metric))
+
+
+def measured_interval95(measurement: Measurement, metric: str) -> Interval | None:
+    """Its 95 % interval; None where the items are too few or do not vary."""
+    aggregation = AGGREGATIONS[measurement.metrics[metric].aggregate]
+    return aggregation.interval(column_of(measurement, metric))
+
+
+def column_of(measurement: Measurement, metric: str) -> Column:
+    """The arrays of one metric; the labels of macro-F1 are the measurement's own list, or the gold ones."""
+    items = measurement.items
+    from_labels = measurement.metrics[metric].aggregate == "macro_f1"
+    labels = measurement.labels or tuple(sorted({item.gold for item in items if item.gold is not None}))
+    code = {label: index for index, label in enumerate(labels)}
+
+    def codes(answers: Sequence[str | None]) -> Codes:
+        return np.array([-1 if a is None else code.get(a, -1) for a in answers], dtype=np.int64)
+
+    nothing: Codes = np.empty(0, dtype=np.int64)
+    return Column(
+        scores=np.array([] if from_labels else [item.scores[metric] for item in items], dtype=np.float64),
+        weights=np.array([item.weights.get(metric, 1.0) for item in items], dtype=np.float64),
+        clusters=cluster_codes(items),
+        gold=codes([item.gold for item in items]) if from_labels else nothing,
+        predicted=codes([item.predicted for item in items]) if from_labels else nothing,
+        classes=len(labels) if from_labels else 0,
+    )
+
+
+def cluster_codes(items: Sequence[Item]) -> Codes:
+    """The same number for items of one cluster; an item without a cluster is one by itself."""
+    seen: dict[tuple[bool, str], int] = {}
+    keys = ((item.cluster is None, item.item if item.cluster is None else item.cluster) for item in items)
+    return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)

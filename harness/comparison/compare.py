@@ -1,0 +1,91 @@
+"""Two lists of measurements → the facts about the pair."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from harness.comparison.differences import task_facts
+from harness.comparison.facts import Comparison, Pair, SuiteFacts, TaskFacts
+from harness.comparison.pairing import pair_problems, pair_tasks
+from harness.statistics.distributions import two_sided
+from harness.statistics.estimates import Estimate
+from harness.statistics.linear import FEWEST_CHANGED, t_interval
+from harness.store.measurements import Measurement
+
+
+def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pair) -> Comparison:
+    """Facts about tuned - base, task by task and on average.
+
+    Never raises for bad measurements: what cannot be compared is a problem of the task or, where it
+    concerns the pair as a whole, of the comparison (which then holds no numbers at all).
+    """
+    problems = pair_problems(base, tuned, pair)
+    if problems:
+        return Comparison(base=pair.base, tuned=pair.tuned, differs_in=pair.differs_in, problems=problems)
+    tasks = tuple(task_facts(task, pair) for task in pair_tasks(base, tuned, pair))
+    return Comparison(
+        base=pair.base,
+        tuned=pair.tuned,
+        differs_in=pair.differs_in,
+        tasks=tasks,
+        general_average=average_difference([task for task in tasks if task.role == "general"]),
+        suites=tuple(_suite_facts(suite, tasks, pair) for suite in pair.roles),
+    )
+
+
+def _suite_facts(suite: str, tasks: Sequence[TaskFacts], pair: Pair) -> SuiteFacts:
+    within = [task for task in tasks if task.suite == suite]
+    return SuiteFacts(
+        suite=suite,
+        role=pair.roles[suite],
+        tasks=tuple(task.task for task in _averaged(within)),
+        average=average_difference(within),
+    )
+
+
+def average_difference(tasks: Sequence[TaskFacts]) -> Estimate | None:
+    """Unweighted mean difference of the gated tasks whose primary metric is a rate (a fraction).
+
+    SE = sqrt(Σ SE_k²)/K, normal (statistics.md 4.12); tasks share no items. None when there is no
+    such task, or one of them has no estimate: an average over the rest would be another question.
+    """
+    estimates = [
+        task.metrics[task.primary].difference if task.primary in task.metrics else None
+        for task in _averaged(tasks)
+    ]
+    known = [estimate for estimate in estimates if estimate is not None]
+    if not known or len(known) < len(estimates):
+        return None
+    value = sum(estimate.value for estimate in known) / len(known)
+    error = math.sqrt(sum(_standard_error(estimate) ** 2 for estimate in known)) / len(known)
+    return Estimate(
+        value=value,
+        interval90=t_interval(value, error, None, 0.90),
+        interval95=t_interval(value, error, None, 0.95),
+        method="normal",
+        n=sum(task.n for task in _averaged(tasks)),
+        standard_error=error,
+    )
+
+
+def _averaged(tasks: Sequence[TaskFacts]) -> list[TaskFacts]:
+    """Gated tasks with a rate as primary. One with problems stays in, and so makes the average None."""
+    return [task for task in tasks if task.gated and (task.problems or _is_rate(task))]
+
+
+def _is_rate(task: TaskFacts) -> bool:
+    return task.metrics[task.primary].metric.unit == "rate"
+
+
+def _standard_error(estimate: Estimate) -> float:
+    """A task's share in the average's uncertainty.
+
+    Trap: with few flips the observed variance of d is (nearly) zero, and five unchanged tasks would
+    prove an unchanged average. Then Tango's interval, which knows what zero flips are worth, gives it.
+    """
+    error = estimate.standard_error or 0.0
+    if estimate.wins is None or estimate.losses is None or estimate.wins + estimate.losses >= FEWEST_CHANGED:
+        return error
+    interval = estimate.interval90
+    return max(error, (interval.high - interval.low) / (2 * two_sided(interval.level)))

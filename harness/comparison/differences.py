@@ -1,0 +1,90 @@
+"""One paired task → its facts: values, intervals, differences, flips and what it can certify."""
+
+from __future__ import annotations
+
+from harness.comparison.aggregates import AGGREGATIONS, cluster_codes, column_of
+from harness.comparison.facts import Flip, MetricFacts, Pair, TaskFacts
+from harness.comparison.pairing import PairedTask
+from harness.statistics.estimates import Estimate, NoEstimate
+from harness.statistics.linear import cluster_count
+from harness.statistics.power import certifiable_margin
+from harness.store.measurements import Item
+
+
+def task_facts(task: PairedTask, pair: Pair) -> TaskFacts:
+    """Everything known about one task of the pair; no numbers where it is not comparable."""
+    items = task.base.items
+    facts = TaskFacts(
+        suite=task.base.suite,
+        task=task.base.task,
+        role=pair.roles[task.base.suite],
+        kind=task.base.kind,
+        primary=task.base.primary,
+        metrics={},
+        n=len(items),
+        problems=task.problems,
+        alarms=task.alarms,
+        gated=(task.base.suite, task.base.task) not in pair.ungated,
+    )
+    if task.problems:
+        return facts
+    metrics = {name: _metric_facts(task, name) for name in task.base.metrics}
+    draws = cluster_count(cluster_codes(items))
+    flips = _flips(task)
+    return facts.model_copy(
+        update={
+            "metrics": metrics,
+            "clusters": draws if draws < len(items) else None,
+            "chance": sum(item.chance for item in items) / len(items),
+            "wins": None if flips is None else sum(flip.direction == "win" for flip in flips),
+            "losses": None if flips is None else sum(flip.direction == "loss" for flip in flips),
+            "flips": flips or (),
+            "certifiable_margin": _margin(metrics[task.base.primary].difference),
+        }
+    )
+
+
+def _metric_facts(task: PairedTask, name: str) -> MetricFacts:
+    metric = task.base.metrics[name]
+    aggregation = AGGREGATIONS[metric.aggregate]
+    base, tuned = column_of(task.base, name), column_of(task.tuned, name)
+    difference = aggregation.difference(base, tuned)
+    return MetricFacts(
+        metric=metric,
+        base=aggregation.value(base),
+        tuned=aggregation.value(tuned),
+        base_interval95=aggregation.interval(base),
+        tuned_interval95=aggregation.interval(tuned),
+        difference=difference if isinstance(difference, Estimate) else None,
+        reason=difference.reason if isinstance(difference, NoEstimate) else None,
+    )
+
+
+def _margin(difference: Estimate | None) -> float | None:
+    if difference is None or difference.standard_error is None:
+        return None
+    return certifiable_margin(difference.standard_error, difference.clusters or difference.n)
+
+
+def _flips(task: PairedTask) -> tuple[Flip, ...] | None:
+    """Items whose primary score went from 0 to 1 or back; None when that score is not binary."""
+    primary = task.base.primary
+    pairs = tuple(zip(task.base.items, task.tuned.items, strict=True))
+    if any(item.scores.get(primary) not in (0.0, 1.0) for both in pairs for item in both):
+        return None
+    return tuple(
+        _flip(before, after, won=after.scores[primary] > before.scores[primary])
+        for before, after in pairs
+        if before.scores[primary] != after.scores[primary]
+    )
+
+
+def _flip(before: Item, after: Item, won: bool) -> Flip:
+    return Flip(
+        item=before.item,
+        direction="win" if won else "loss",
+        prompt=before.prompt,
+        gold=before.gold or "",
+        base_answer=before.predicted or "",
+        tuned_answer=after.predicted or "",
+    )

@@ -1,0 +1,113 @@
+"""The facts about a pair. Nothing here judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.experiment.metrics import Metric
+from harness.statistics.estimates import Estimate, Interval
+
+Role = Literal["domain", "general"]
+
+
+class _Fact(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Pair(_Fact):
+    """What is compared and on what terms.
+
+    differs_in: the one condition that may differ. A tuning pair ("adapter") is at one quantisation.
+    roles:      suite → what the experiment wants of it; every suite named here must be measured.
+    ungated:    (suite, task) of tasks that are shown but decide nothing.
+    problems:   what the making wing found ("the adapter is not live"); any makes the pair NOT COMPARABLE.
+    """
+
+    base: str
+    tuned: str
+    differs_in: Literal["adapter", "quantization"]
+    roles: Mapping[str, Role]
+    ungated: frozenset[tuple[str, str]] = frozenset()
+    problems: tuple[str, ...] = ()
+
+
+class Flip(_Fact):
+    """An item whose primary answer changed. Texts are model output: escape them wherever shown."""
+
+    item: str
+    direction: Literal["loss", "win"]
+    prompt: str
+    gold: str
+    base_answer: str
+    tuned_answer: str
+
+
+class MetricFacts(_Fact):
+    """One metric on both sides. `difference` is None when it could not be computed, and `reason` says why."""
+
+    metric: Metric
+    base: float
+    tuned: float
+    base_interval95: Interval | None = None
+    tuned_interval95: Interval | None = None
+    difference: Estimate | None = None
+    reason: str | None = None
+
+
+class TaskFacts(_Fact):
+    """One task on both sides. `problems` non-empty: not comparable, and `metrics` is empty.
+
+    chance:             mean probability of a right answer by guessing
+    clusters:           number of independent draws, None when every item is its own
+    wins, losses:       items whose binary primary score changed; `flips` shows them
+    certifiable_margin: smallest drop the items can exclude with 80 % power, in the primary metric's unit
+    alarms:             what no margin excuses: non-finite scores, nothing but empty generations
+    gated:              False for tasks that the suite declares advisory
+    """
+
+    suite: str
+    task: str
+    role: Role
+    kind: str
+    primary: str
+    metrics: dict[str, MetricFacts]
+    n: int
+    clusters: int | None = None
+    chance: float = 0.0
+    wins: int | None = None
+    losses: int | None = None
+    flips: tuple[Flip, ...] = ()
+    certifiable_margin: float | None = None
+    problems: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
+    gated: bool = True
+
+
+class SuiteFacts(_Fact):
+    """Mean difference over the suite's gated tasks whose primary metric is a rate (statistics.md 4.12).
+
+    `tasks` names them; `average` is None where one of them has no estimate.
+    """
+
+    suite: str
+    role: Role
+    tasks: tuple[str, ...]
+    average: Estimate | None
+
+
+class Comparison(_Fact):
+    """One pair. `problems` non-empty means NOT COMPARABLE: no number may be shown.
+
+    `general_average` is the unweighted mean over all gated general tasks whose primary is a rate.
+    """
+
+    base: str
+    tuned: str
+    differs_in: Literal["adapter", "quantization"]
+    problems: tuple[str, ...] = ()
+    tasks: tuple[TaskFacts, ...] = ()
+    general_average: Estimate | None = None
+    suites: tuple[SuiteFacts, ...] = ()

@@ -1,0 +1,134 @@
+"""Do a task's rows have what its prompt, choices, answer and labels ask for?"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import TemplateError
+
+from harness.data.rows import Row, first_twenty, row_problem
+from harness.errors import Problem
+from harness.experiment.schema import Task
+from harness.experiment.templates import columns_of, is_template, render
+
+_TEMPLATES = ("prompt", "choices", "answer", "text", "cluster")
+
+
+def check_task_rows(task: Task, rows: Sequence[Row], where: str) -> list[Problem]:
+    """The rows that the task cannot use; up to twenty, then their count. `where` names the source."""
+    problems: list[Problem] = []
+    for row in rows:
+        wrong = _missing_columns(task, row.values) or _wrong_answer(task, row.values)
+        if wrong:
+            message, help = wrong
+            problems.append(row_problem(row, where, message, help))
+    return first_twenty(problems, len(rows), where)
+
+
+Wrong = tuple[str, str | None]
+
+
+def _missing_columns(task: Task, values: Mapping[str, Any]) -> Wrong | None:
+    for key in _TEMPLATES:
+        text = getattr(task, key)
+        if text is None:
+            continue
+        lacking = sorted(columns_of(text) - values.keys())
+        if lacking and not _renders(text, values):
+            return f"there is no column `{lacking[0]}`, which `{key}` names", _column_help(
+                text, lacking[0], values
+            )
+        null = sorted(column for column in columns_of(text) & values.keys() if values[column] is None)
+        if null and (not is_template(text) or not _guards(text, null[0])):
+            return f"`{null[0]}` is null, and `{key}` names it", None
+        if not lacking and is_template(text) and not _renders(text, values):
+            return f"`{key}` cannot be rendered with this row: {_render_error(text, values)}", None
+    return None
+
+
+def _renders(text: str, values: Mapping[str, Any]) -> bool:
+    """A template may do without a column: `{{ hint | default('') }}`."""
+    return is_template(text) and _render_error(text, values) is None
+
+
+def _render_error(text: str, values: Mapping[str, Any]) -> str | None:
+    try:
+        render(text, values)
+    except (TemplateError, TypeError, ValueError, KeyError, ZeroDivisionError) as error:
+        return str(error) or type(error).__name__
+    return None
+
+
+def _guards(text: str, column: str) -> bool:
+    """Whether the template says what happens without a value, as in `{% if hint %}`."""
+    return f"if {column}" in text or "default(" in text
+
+
+def _column_help(text: str, column: str, values: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(column, list(values), n=1)
+    if near:
+        return f"did you mean `{near[0]}`?"
+    if not is_template(text) and not column.isidentifier():
+        return "text with columns in it is written as a template: {{ column }}"
+    return "the row has " + ", ".join(f"`{name}`" for name in values)
+
+
+def _wrong_answer(task: Task, values: Mapping[str, Any]) -> Wrong | None:
+    if task.kind == "classification":
+        return _wrong_label(task, values)
+    if task.kind == "multiple_choice":
+        return _wrong_choice(task, values)
+    if task.kind == "qa" and task.answer is not None:
+        answer = render(task.answer, values)
+        golds = [answer] if isinstance(answer, str) else answer
+        if not isinstance(golds, list | tuple) or not golds or not all(_is_said(gold) for gold in golds):
+            return f"the answer must be text or a list of texts, none of them empty; it is {answer!r}", None
+    if task.kind == "perplexity" and task.text is not None and not _is_said(render(task.text, values)):
+        return "the text is empty", None
+    return None
+
+
+def _is_said(text: Any) -> bool:
+    return isinstance(text, str) and bool(text.strip())
+
+
+def _wrong_label(task: Task, values: Mapping[str, Any]) -> Wrong | None:
+    labels = task.labels or ()
+    answer = render(task.answer or "label", values)
+    if answer in labels:
+        return None
+    near = difflib.get_close_matches(str(answer), labels, n=1)
+    named = ", ".join(f'"{label}"' for label in labels[:8]) + (", …" if len(labels) > 8 else "")
+    return (
+        f"the label {answer!r} is not in `labels`",
+        f'did you mean "{near[0]}"?' if near else f"labels are {named}",
+    )
+
+
+def _wrong_choice(task: Task, values: Mapping[str, Any]) -> Wrong | None:
+    choices = _choices(render(task.choices or "choices", values))
+    if choices is None:
+        return "`choices` must give a list of at least two different texts", None
+    answer = render(task.answer or "answer", values)
+    if isinstance(answer, str) and answer in choices:
+        return None
+    index = int(answer) if isinstance(answer, str) and answer.strip().isdigit() else answer
+    if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < len(choices):
+        return None
+    help = f"an answer is one of the choices, or its index from 0 to {len(choices) - 1}"
+    return f"the answer {answer!r} is not among the choices", help
+
+
+def _choices(value: Any) -> list[str] | None:
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            return None
+    if not isinstance(value, list | tuple) or len(value) < 2:
+        return None
+    texts = [str(choice) for choice in value]
+    return texts if len(set(texts)) == len(texts) and all(text for text in texts) else None

@@ -1,0 +1,192 @@
+"""Suite files: reading one, and what each kind of task needs and cannot use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.errors import ConfigurationError, Problem
+from harness.experiment.located import KeyPath, Located, key_name, read_located
+from harness.experiment.metrics import METRICS, METRICS_OF_KIND
+from harness.experiment.schema import LoadedSuite, Suite, Task
+from harness.experiment.sources import check_source
+from harness.experiment.templates import is_template, template_error
+from harness.experiment.validate import (
+    shown,
+    suggestion,
+    texts_at,
+    valid,
+    validation_problems,
+    value_at,
+    without,
+)
+
+_ANY_KIND = {"kind", "data", "metrics", "primary", "gate", "cluster", "limit"}
+_TEMPLATES = ("prompt", "choices", "answer", "text")
+
+
+@dataclass(frozen=True)
+class KeysOfKind:
+    """What a task of a kind cannot do without, and what else it has a use for."""
+
+    needs: frozenset[str]
+    may: frozenset[str]
+
+
+def _keys(needs: str, may: str = "") -> KeysOfKind:
+    return KeysOfKind(frozenset(needs.split()), frozenset(may.split()))
+
+
+KEYS_OF_KIND = {
+    "multiple_choice": _keys("data prompt choices answer", "num_fewshot"),
+    "classification": _keys("data prompt labels", "answer num_fewshot"),
+    "qa": _keys("data prompt answer", "num_fewshot max_new_tokens stop"),
+    "perplexity": _keys("data text"),
+    "lm_eval": _keys("task", "num_fewshot"),
+}
+
+
+def load_suites(located: Located, root: Path) -> tuple[list[LoadedSuite], list[Problem]]:
+    """The suites that the experiment `located` names. Problems in a suite point into its own file."""
+    suites: list[LoadedSuite] = []
+    problems: list[Problem] = []
+    seen: dict[str, str] = {}
+    roles: tuple[Literal["domain", "general"], ...] = ("domain", "general")
+    for role in roles:
+        for index, name in texts_at(located.table, ("suites", role)):
+            at: KeyPath = ("suites", role, index)
+            try:
+                suite, found = _load_suite(root / name, root)
+            except ConfigurationError as error:
+                problems += [located.placed(at, problem) for problem in error.problems]
+                continue
+            problems += found
+            if suite and suite.name in seen:
+                message = f'"{name}" is a second suite named "{suite.name}", after "{seen[suite.name]}"'
+                problems.append(
+                    located.problem(at, message, "a suite stands in an experiment once, with one role")
+                )
+            elif suite:
+                seen[suite.name] = name
+                suites.append(LoadedSuite(path=name, role=role, suite=suite))
+    return suites, problems
+
+
+def _load_suite(file: Path, root: Path) -> tuple[Suite | None, list[Problem]]:
+    located = read_located(file)
+    problems, faulty = validation_problems(located, Suite)
+    tasks = without(located.table, faulty).get("task")
+    for name, table in tasks.items() if isinstance(tasks, dict) else ():
+        problems += _TaskCheck(located, name, table).problems(root)
+    return valid(Suite, located.table), problems
+
+
+class _TaskCheck:
+    """One task's table; `at` is where it stands, `table` what is left of it without wrong keys."""
+
+    def __init__(self, located: Located, name: str, table: Any) -> None:
+        self.located = located
+        self.at: KeyPath = ("task", name)
+        self.table: dict[str, Any] = table if isinstance(table, dict) else {}
+        written = value_at(located.table, self.at)
+        self.written: dict[str, Any] = written if isinstance(written, dict) else {}
+        self.task = valid(Task, self.table)
+
+    def problems(self, root: Path) -> list[Problem]:
+        kind = self.table.get("kind")
+        found = self._data(root)
+        if isinstance(kind, str) and kind in KEYS_OF_KIND:
+            found += self._keys(kind)
+            found += self._templates()
+        if self.task:
+            found += self._labels(self.task)
+            found += self._metrics(self.task)
+        return found
+
+    def _problem(self, key: str, message: str, help: str | None = None) -> Problem:
+        return self.located.problem((*self.at, key), message, help)
+
+    def _name(self, key: str) -> str:
+        return key_name((*self.at, key))
+
+    def _keys(self, kind: str) -> list[Problem]:
+        keys = KEYS_OF_KIND[kind]
+        found = []
+        for key in sorted(keys.needs - self.written.keys()):
+            message = f"a task of kind {kind} needs `{key}`; `{key_name(self.at)}` has none"
+            found.append(self.located.problem_of_table(self.at, message, f"add `{key} = …`"))
+        for key in self.table.keys() - _ANY_KIND - keys.needs - keys.may:
+            message = f"a task of kind {kind} cannot use `{key}`"
+            found.append(self._problem(key, message, "take it out"))
+        return found
+
+    def _templates(self) -> list[Problem]:
+        found = []
+        for key in _TEMPLATES:
+            text = self.table.get(key)
+            wrong = template_error(text) if isinstance(text, str) and is_template(text) else None
+            if wrong:
+                said, line = wrong
+                where = f" in its line {line}" if line > 1 else ""
+                message = f"`{self._name(key)}` is not a valid Jinja template{where}: {said}"
+                found.append(self._problem(key, message, "columns stand in braces: {{ title }}"))
+        return found
+
+    def _data(self, root: Path) -> list[Problem]:
+        data = self.table.get("data")
+        if not isinstance(data, dict):
+            return []
+        found = []
+        for part in ("test", "validation"):
+            source = data.get(part)
+            trouble = check_source(source, root) if isinstance(source, str) else None
+            if trouble:
+                found.append(self.located.placed((*self.at, "data", part), trouble))
+        at = (*self.at, "data", "validation")
+        if isinstance(data.get("validation"), str) and data["validation"] == data.get("test"):
+            message = f"`{key_name(at)}` is the same source as its test rows"
+            found.append(
+                self.located.problem(at, message, "take it out: a part of test is then split off by hash")
+            )
+        if "validation" in data and "validation_fraction" in data:
+            at = (*self.at, "data", "validation_fraction")
+            message = f"`{key_name(at)}` has no use beside `validation`"
+            found.append(self.located.problem(at, message, "keep one of the two"))
+        return found
+
+    def _labels(self, task: Task) -> list[Problem]:
+        if task.labels is None or task.kind != "classification":
+            return []
+        if len(task.labels) < 2:
+            return [self._problem("labels", f"`{self._name('labels')}` needs at least two labels")]
+        repeated = [index for index, label in enumerate(task.labels) if label in task.labels[:index]]
+        return [
+            self.located.problem(
+                (*self.at, "labels", index),
+                f'the label "{task.labels[index]}" stands twice in the list',
+                "take one out",
+            )
+            for index in repeated
+        ]
+
+    def _metrics(self, task: Task) -> list[Problem]:
+        allowed = METRICS_OF_KIND.get(task.kind)
+        found = []
+        for index, metric in enumerate(task.metrics or ()):
+            at = (*self.at, "metrics", index)
+            if allowed is not None and metric not in allowed:
+                known = (
+                    f"a task of kind {task.kind} has no metric" if metric in METRICS else "there is no metric"
+                )
+                found.append(
+                    self.located.problem(at, f'{known} "{metric}"', suggestion(metric, allowed, '"'))
+                )
+            elif metric in (task.metrics or ())[:index]:
+                found.append(self.located.problem(at, f'the metric "{metric}" stands twice', "take one out"))
+        if task.primary is not None and task.metrics is not None and task.primary not in task.metrics:
+            message = (
+                f"`{self._name('primary')}` is {shown(task.primary)}, which is not among the task's metrics"
+            )
+            found.append(self._problem("primary", message, suggestion(task.primary, task.metrics, '"')))
+        return found

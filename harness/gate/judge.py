@@ -1,0 +1,151 @@
+"""Policy and facts → verdict, sentence and exit code, made in one place so that they cannot disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from harness.comparison.facts import Comparison, TaskFacts
+from harness.errors import EXIT_FAIL, EXIT_NO_VERDICT, EXIT_PASS
+from harness.experiment.schema import Gate
+from harness.gate import wording
+from harness.gate.endpoints import Answers, answer, judged_metric
+from harness.gate.verdict import Endpoint, EndpointStatus, GateResult, Judgement, Verdict
+
+_WORST_FIRST = (Verdict.FAIL, Verdict.NOT_COMPARABLE, Verdict.INCONCLUSIVE, Verdict.PASS)
+_EXIT_CODES = {
+    Verdict.FAIL: EXIT_FAIL,
+    Verdict.NOT_COMPARABLE: EXIT_NO_VERDICT,
+    Verdict.INCONCLUSIVE: EXIT_NO_VERDICT,
+    Verdict.PASS: EXIT_PASS,
+}
+
+
+def exit_code(verdict: Verdict, policy: Gate) -> int:
+    """What `harness gate` exits with (architecture.md, "Verdicts and exit codes")."""
+    if verdict is Verdict.INCONCLUSIVE and policy.on_inconclusive == "allow":
+        return EXIT_PASS
+    return _EXIT_CODES[verdict]
+
+
+def judge(comparison: Comparison, policy: Gate) -> Judgement:
+    """What the policy makes of one pair.
+
+    PASS: every domain endpoint gains and every general endpoint keeps, each at alpha (an
+    intersection-union test needs no correction). FAIL: an alarm, a general endpoint beyond its
+    limit after Holm, or a domain endpoint surely below 0. NOT COMPARABLE before both, where a number
+    would mean nothing. Everything else is INCONCLUSIVE.
+    """
+    gated = [task for task in comparison.tasks if task.gated]
+    if comparison.problems:
+        return _without_numbers(Verdict.NOT_COMPARABLE, comparison, policy, comparison.problems)
+    alarms = _by_text((task, alarm) for task in gated for alarm in task.alarms)
+    if alarms:
+        return _without_numbers(Verdict.FAIL, comparison, policy, alarms)
+    problems = _by_text((task, problem) for task in gated for problem in task.problems)
+    if problems:
+        return _without_numbers(Verdict.NOT_COMPARABLE, comparison, policy, problems)
+    if not any(task.role == "domain" and judged_metric(task)[1] for task in gated):
+        reason = "no domain task decides: none is gated and has a rate as its primary metric"
+        return _without_numbers(Verdict.NOT_COMPARABLE, comparison, policy, (reason,))
+    answers = answer(comparison, policy)
+    verdict, sentence = _decide(comparison, answers, policy)
+    return Judgement(
+        tuned=comparison.tuned,
+        base=comparison.base,
+        verdict=verdict,
+        sentence=f"{verdict}: {sentence}",
+        exit_code=exit_code(verdict, policy),
+        endpoints=(*answers.domain, *answers.general),
+        advisory=answers.advisory,
+        reasons=(*answers.unanswered, *_advisory_problems(comparison)),
+    )
+
+
+def gate(judgements: Sequence[Judgement], policy: Gate) -> GateResult:
+    """The worst judgement wins. Only `policy.tuned` counts where it is given, and all of it must be there."""
+    if policy.tuned is None:
+        counted = tuple(judgements)
+    else:
+        known = {judgement.tuned: judgement for judgement in judgements}
+        counted = tuple(known.get(name) or _unmeasured(name, policy) for name in policy.tuned)
+    if not counted:
+        return GateResult(
+            verdict=Verdict.NOT_COMPARABLE,
+            sentence=f"{Verdict.NOT_COMPARABLE}: nothing is measured yet.",
+            exit_code=exit_code(Verdict.NOT_COMPARABLE, policy),
+        )
+    worst = min(counted, key=lambda judgement: _WORST_FIRST.index(judgement.verdict))
+    others = len(counted) - 1
+    more = f" (The worst of {len(counted)} tuned configurations decides.)" if others else ""
+    return GateResult(
+        verdict=worst.verdict,
+        sentence=worst.sentence + more,
+        exit_code=exit_code(worst.verdict, policy),
+        judgements=counted,
+    )
+
+
+def _decide(comparison: Comparison, answers: Answers, policy: Gate) -> tuple[Verdict, str]:
+    """The verdict and the words for it; statuses and p-values are all that it looks at."""
+    names = comparison.tuned, comparison.base
+    broken = [
+        *(each for each in answers.domain if each.status is EndpointStatus.REGRESSED),
+        *(each for each in answers.general if _beyond_holm(each, policy.alpha)),
+    ]
+    if broken:
+        return Verdict.FAIL, wording.failed(*names, broken, policy)
+    held = (EndpointStatus.IMPROVED, EndpointStatus.RETAINED)
+    if not answers.unanswered and all(e.status in held for e in (*answers.domain, *answers.general)):
+        return Verdict.PASS, wording.passed(*names, answers, policy)
+    return Verdict.INCONCLUSIVE, wording.inconclusive(*names, answers, policy)
+
+
+def _beyond_holm(endpoint: Endpoint, alpha: float) -> bool:
+    return endpoint.p_broken_holm is not None and endpoint.p_broken_holm < alpha
+
+
+def _without_numbers(
+    verdict: Verdict, comparison: Comparison, policy: Gate, reasons: Sequence[str]
+) -> Judgement:
+    more = f" ({len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return Judgement(
+        tuned=comparison.tuned,
+        base=comparison.base,
+        verdict=verdict,
+        sentence=f"{verdict}: {comparison.tuned} against {comparison.base}: {reasons[0]}{more}.",
+        exit_code=exit_code(verdict, policy),
+        reasons=tuple(reasons),
+    )
+
+
+def _unmeasured(name: str, policy: Gate) -> Judgement:
+    reason = "nothing is measured yet"
+    return Judgement(
+        tuned=name,
+        base="",
+        verdict=Verdict.NOT_COMPARABLE,
+        sentence=f"{Verdict.NOT_COMPARABLE}: {name}: {reason}.",
+        exit_code=exit_code(Verdict.NOT_COMPARABLE, policy),
+        reasons=(reason,),
+    )
+
+
+def _advisory_problems(comparison: Comparison) -> tuple[str, ...]:
+    """An advisory task that cannot be compared is said, and decides nothing."""
+    advisory = [task for task in comparison.tasks if not task.gated]
+    return _by_text(
+        (task, f"{text} (advisory)") for task in advisory for text in (*task.problems, *task.alarms)
+    )
+
+
+def _by_text(found: Iterable[tuple[TaskFacts, str]]) -> tuple[str, ...]:
+    """One reason for each text, naming its tasks: a wrong dtype is one reason, not one for every task."""
+    tasks: dict[str, list[str]] = {}
+    for task, text in found:
+        tasks.setdefault(text, []).append(f"{task.suite}/{task.task}")
+    return tuple(f"{_places(places)}: {text}" for text, places in tasks.items())
+
+
+def _places(names: Sequence[str]) -> str:
+    unique = list(dict.fromkeys(names))
+    return ", ".join(unique) if len(unique) <= 2 else f"{unique[0]} and {len(unique) - 1} more tasks"

@@ -1,0 +1,122 @@
+"""The sentence that goes with a verdict: the deciding numbers with interval and limit, ready to paste."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.experiment.schema import Gate
+from harness.gate.endpoints import GUARD, Answers
+from harness.gate.verdict import Endpoint, EndpointStatus
+
+_MINUS = "−"
+# unit → (factor, digits, suffix)
+_UNITS: dict[str, tuple[float, int, str]] = {
+    "rate": (100.0, 1, " pp"),
+    "relative": (100.0, 2, " %"),
+    "bits": (1.0, 4, " bits"),
+    "perplexity": (1.0, 2, ""),
+    "score": (1.0, 3, ""),
+}
+
+
+def number(unit: str, value: float, suffix: bool = True) -> str:
+    """A signed number with its unit; a rounded zero has no sign."""
+    factor, digits, name = _UNITS[unit]
+    text = f"{value * factor:+,.{digits}f}"
+    if not text.strip("+-0.,"):
+        text = text.lstrip("+-")
+    return text.replace("-", _MINUS) + (name if suffix else "")
+
+
+def passed(tuned: str, base: str, answers: Answers, policy: Gate) -> str:
+    gain = hardest(answers.domain)
+    others = f" (and on {len(answers.domain) - 1} more)" if len(answers.domain) > 1 else ""
+    words = f"{tuned} gains on {place(gain)} over {base}{others}: {evidence(gain, policy)}"
+    if not answers.general:
+        return f"{words}; nothing general is gated, so nothing is said about forgetting."
+    kept = [
+        f"{place(endpoint)} {evidence(endpoint, policy, brief=True)}"
+        for rule in ("max_drop_average", "max_drop_task", GUARD)
+        for endpoint in [each for each in answers.general if each.rule == rule]
+        if endpoint == hardest([each for each in answers.general if each.rule == rule])
+    ]
+    return f"{words}; general ability is kept within the limits: {', '.join(kept)}."
+
+
+def failed(tuned: str, base: str, broken: Sequence[Endpoint], policy: Gate) -> str:
+    worst = min(broken, key=lambda endpoint: endpoint.p_broken)
+    holm = f", Holm-adjusted p {_p(worst.p_broken_holm)}" if worst.p_broken_holm is not None else ""
+    verb = "raises" if worst.rule == GUARD else "loses on"
+    others = f"; {len(broken) - 1} more regressed" if len(broken) > 1 else ""
+    return f"{tuned} {verb} {place(worst)} against {base}: {evidence(worst, policy)}{holm}{others}."
+
+
+def inconclusive(tuned: str, base: str, answers: Answers, policy: Gate) -> str:
+    open_ones = [each for each in (*answers.domain, *answers.general) if not _holds(each)]
+    words = (
+        f"no interval for {answers.unanswered[0]}"
+        if not open_ones
+        else _undecided(tuned, base, hardest(open_ones), policy)
+    )
+    more = len(open_ones) + len(answers.unanswered) - 1
+    if more:
+        words += f" {more} more {'endpoint is' if more == 1 else 'endpoints are'} open."
+    allowed = ' Allowed by on_inconclusive = "allow".' if policy.on_inconclusive == "allow" else ""
+    return words.rstrip(".") + "." + allowed
+
+
+def _undecided(tuned: str, base: str, endpoint: Endpoint, policy: Gate) -> str:
+    kept = endpoint.rule != "min_gain"
+    told = evidence(endpoint, policy)
+    if endpoint.status is EndpointStatus.REGRESSED:
+        return (
+            f"{tuned} is beyond the limit on {place(endpoint)} against {base}, though not after "
+            f"correction for several endpoints (Holm-adjusted p {_p(endpoint.p_broken_holm or 1.0)}): {told}."
+        )
+    if not kept and endpoint.items_needed is None and endpoint.high < endpoint.limit:
+        return f"{tuned} gains less on {place(endpoint)} than the gate asks for: {told}."
+    claim = f"keeps {place(endpoint)} within its limit" if kept else f"gains enough on {place(endpoint)}"
+    words = f"too few items to tell whether {tuned} {claim} against {base}: {told}"
+    if kept and endpoint.measurable_drop:
+        words += "; the drop itself is measurable"
+    if _interval_alone_holds(endpoint):
+        words += f"; with this few changed answers the exact test decides, p {_p(endpoint.p_holds)}"
+    if endpoint.items_needed is None:
+        return words + "; at this value no number of items would settle it."
+    return words + f"; about {endpoint.items_needed:,} items would settle it."
+
+
+def evidence(endpoint: Endpoint, policy: Gate, brief: bool = False) -> str:
+    """Value, interval and limit, as "−1.2 pp (90 % interval −3.0 to +0.6, limit −6.5 pp)"."""
+    unit = endpoint.unit
+    low, high = number(unit, endpoint.low, False), number(unit, endpoint.high, False)
+    level = "" if brief else f"{100 * (1 - 2 * policy.alpha):.4g} % interval "
+    limit = -endpoint.limit if endpoint.rule.startswith("max_drop") else endpoint.limit
+    word = "required more than" if endpoint.rule == "min_gain" else "limit"
+    return f"{number(unit, endpoint.value)} ({level}{low} to {high}, {word} {number(unit, limit)})"
+
+
+def place(endpoint: Endpoint) -> str:
+    if endpoint.rule == "max_drop_average":
+        return "the general average"
+    name = f"{endpoint.suite}/{endpoint.task}"
+    return f"bits per byte of {name}" if endpoint.rule == GUARD else name
+
+
+def hardest(endpoints: Sequence[Endpoint]) -> Endpoint:
+    """The endpoint that holds with the least evidence: an intersection-union test is decided by it."""
+    return max(endpoints, key=lambda endpoint: endpoint.p_holds)
+
+
+def _holds(endpoint: Endpoint) -> bool:
+    return endpoint.status in (EndpointStatus.IMPROVED, EndpointStatus.RETAINED)
+
+
+def _interval_alone_holds(endpoint: Endpoint) -> bool:
+    if endpoint.rule == GUARD:
+        return endpoint.high < endpoint.limit
+    return endpoint.low > (endpoint.limit if endpoint.rule == "min_gain" else -endpoint.limit)
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if value >= 0.0001 else "< 0.0001"

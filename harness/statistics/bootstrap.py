@@ -1,0 +1,106 @@
+"""Macro-F1 and its paired bootstrap, on per-class counts instead of on items.
+
+Macro-F1 is no mean of item scores, so it has no paired t. A resample is a vector of how often each
+cluster was drawn; its per-class counts are one matrix product, which makes thousands of resamples
+of thousands of items take a fraction of a second where calling f1_score would take minutes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.statistics.estimates import Estimate, Interval, NoEstimate
+from harness.statistics.linear import Codes, Floats, cluster_count, t_interval, too_few_draws
+
+DRAWS = 4000
+SEED = 0
+FEW_ITEMS = 30
+_BLOCK = 500
+
+
+def macro_f1(gold: Codes, predicted: Codes, classes: int) -> float:
+    """Unweighted mean over all `classes` of 2TP/(2TP+FP+FN); a class nobody names counts as 0.
+
+    Labels are codes from 0; a prediction of -1 (no valid label) is wrong for its gold class only.
+    Equals sklearn's f1_score(average="macro", labels=range(classes), zero_division=0).
+    """
+    return float(_macro_f1(_class_counts(gold, predicted, classes).sum(axis=0)))
+
+
+def _class_counts(gold: Codes, predicted: Codes, classes: int) -> Floats:
+    """One row an item: its part in TP of every class, then in 2TP+FP+FN (= gold count + predicted count)."""
+    every = np.arange(classes)
+    is_gold, is_predicted = gold[:, None] == every, predicted[:, None] == every
+    return np.hstack([is_gold & is_predicted, is_gold.astype(np.float32) + is_predicted]).astype(np.float64)
+
+
+def _macro_f1(counts: Floats) -> npt.NDArray[np.float64]:
+    hits, named = np.split(counts, 2, axis=-1)
+    scores = np.divide(2.0 * hits, named, out=np.zeros_like(hits), where=named > 0)
+    return np.asarray(scores.mean(axis=-1), float)
+
+
+def macro_f1_draws(
+    gold: Codes, answers: tuple[Codes, ...], classes: int, clusters: Codes, draws: int = DRAWS
+) -> Floats:
+    """Macro-F1 of every answer vector (columns) in `draws` resamples of whole clusters (rows).
+
+    All columns see the same resamples: that is what makes the bootstrap paired. Same input, same draws.
+    """
+    codes = np.unique(clusters, return_inverse=True)[1]
+    groups = int(codes.max()) + 1
+    columns = [_class_counts(gold, answer, classes) for answer in answers]
+    by_group = np.zeros((groups, sum(column.shape[1] for column in columns)))
+    np.add.at(by_group, codes, np.hstack(columns))
+    generator = np.random.default_rng(SEED)
+    blocks = []
+    for start in range(0, draws, _BLOCK):
+        size = min(_BLOCK, draws - start)
+        picked = generator.integers(groups, size=(size, groups)) + groups * np.arange(size)[:, None]
+        times = np.bincount(picked.ravel(), minlength=size * groups).reshape(size, groups)
+        counts = times.astype(np.float64) @ by_group
+        blocks.append(np.stack([_macro_f1(part) for part in np.split(counts, len(answers), axis=1)], axis=1))
+    return np.concatenate(blocks)
+
+
+def macro_f1_difference(
+    gold: Codes, base: Codes, tuned: Codes, classes: int, clusters: Codes
+) -> Estimate | NoEstimate:
+    """Macro-F1 of tuned minus that of base, with a paired (cluster) bootstrap standard error.
+
+    The interval is value ± z · SE, so that interval and p-value say the same. With 300 items in 22
+    classes it covered 85 to 87 % instead of 90 % in simulation (percentiles: 84 to 88 %), because
+    rare classes bias macro-F1 itself: hence the warning, and accuracy is the metric to gate on.
+    """
+    refusal = too_few_draws(clusters)
+    if refusal:
+        return refusal
+    value = macro_f1(gold, tuned, classes) - macro_f1(gold, base, classes)
+    drawn = macro_f1_draws(gold, (base, tuned), classes, clusters)
+    error = float((drawn[:, 1] - drawn[:, 0]).std(ddof=1))
+    if error == 0.0:
+        return NoEstimate(reason="no predicted label changed, so the uncertainty cannot be estimated")
+    independent = cluster_count(clusters)
+    rarest = int(np.bincount(gold[gold >= 0], minlength=classes).min())
+    rare = f"the rarest class has {rarest} items; the interval is approximate" if rarest < FEW_ITEMS else None
+    return Estimate(
+        value=value,
+        interval90=t_interval(value, error, None, 0.90),
+        interval95=t_interval(value, error, None, 0.95),
+        method="bootstrap",
+        n=gold.size,
+        clusters=independent if independent < gold.size else None,
+        standard_error=error,
+        warning=rare,
+    )
+
+
+def macro_f1_interval(gold: Codes, predicted: Codes, classes: int, clusters: Codes) -> Interval | None:
+    """95 % bootstrap interval of one configuration's macro-F1, kept inside [0, 1]."""
+    if too_few_draws(clusters):
+        return None
+    value = macro_f1(gold, predicted, classes)
+    error = float(macro_f1_draws(gold, (predicted,), classes, clusters).std(ddof=1))
+    plain = t_interval(value, error, None, 0.95)
+    return Interval(low=max(plain.low, 0.0), high=min(plain.high, 1.0), level=0.95)

@@ -1,0 +1,87 @@
+"""What a statistical statement about a difference consists of."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Method = Literal["tango", "t", "cluster_t", "ratio", "bootstrap", "normal", "wilson"]
+
+
+class Interval(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    low: float
+    high: float
+    level: float
+
+
+class Estimate(BaseModel):
+    """A paired difference (tuned - base) in the metric's own unit and direction.
+
+    `wins` and `losses` (0→1, 1→0) are set for binary items and are all that Tango's method
+    needs; the t family needs `standard_error` and `degrees_of_freedom`.
+    `n` counts what `wins` and `losses` count: items, or clusters where `warning` says so.
+    `warning` is a sentence when the method is at the edge of what it can do (few clusters).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    interval90: Interval
+    interval95: Interval
+    method: Method
+    n: int
+    clusters: int | None = None
+    standard_error: float | None = None
+    degrees_of_freedom: float | None = None
+    wins: int | None = None
+    losses: int | None = None
+    warning: str | None = None
+
+
+class NoEstimate(BaseModel):
+    """No honest statement is possible; `reason` is a sentence without a full stop."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: str
+
+
+def negated(estimate: Estimate) -> Estimate:
+    """The same evidence with the sides exchanged: base - tuned instead of tuned - base."""
+    return estimate.model_copy(
+        update={
+            "value": -estimate.value,
+            "interval90": _mirrored(estimate.interval90),
+            "interval95": _mirrored(estimate.interval95),
+            "wins": estimate.losses,
+            "losses": estimate.wins,
+        }
+    )
+
+
+def scaled(estimate: Estimate, factor: float) -> Estimate:
+    """The estimate in another unit, one old unit being `factor` (> 0) new ones. Counts are dropped."""
+    if factor <= 0:
+        raise ValueError(f"a unit's factor is positive, not {factor}")
+    error = estimate.standard_error
+    return estimate.model_copy(
+        update={
+            "value": estimate.value * factor,
+            "interval90": _stretched(estimate.interval90, factor),
+            "interval95": _stretched(estimate.interval95, factor),
+            "standard_error": None if error is None else error * factor,
+            "wins": None,
+            "losses": None,
+        }
+    )
+
+
+def _mirrored(interval: Interval) -> Interval:
+    return Interval(low=-interval.high, high=-interval.low, level=interval.level)
+
+
+def _stretched(interval: Interval, factor: float) -> Interval:
+    return Interval(low=interval.low * factor, high=interval.high * factor, level=interval.level)

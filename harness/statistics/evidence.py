@@ -1,0 +1,56 @@
+"""What an estimate says about a threshold: bounds at any level, and one-sided p-values."""
+
+from __future__ import annotations
+
+import math
+
+from harness.statistics.distributions import upper_tail
+from harness.statistics.estimates import Estimate, Interval, negated
+from harness.statistics.linear import t_interval
+from harness.statistics.rates import mcnemar_p_above
+from harness.statistics.tango import ENOUGH_DISCORDANT, exact_p_above, tango_interval, tango_p_above
+
+
+def interval_at(estimate: Estimate, level: float) -> Interval:
+    """The estimate's two-sided interval at `level`, stored or computed from what the method needs."""
+    for stored in (estimate.interval90, estimate.interval95):
+        if math.isclose(stored.level, level):
+            return stored
+    counts = _counts(estimate)
+    if counts:
+        return tango_interval(*counts, level)
+    if not estimate.standard_error:
+        raise ValueError(f"an estimate by {estimate.method} has no standard error to make an interval of")
+    return t_interval(estimate.value, estimate.standard_error, estimate.degrees_of_freedom, level)
+
+
+def p_above(estimate: Estimate, threshold: float) -> float:
+    """One-sided p of H0: difference <= `threshold`. Small means evidence of being above it.
+
+    Binary items use Tango's score test; exact McNemar at a threshold of 0, and the exact unconditional test
+    where fewer than twenty discordant items are expected at the threshold (statistics.md 4.4, 4.5).
+    An estimate without variance is evidence of nothing: 1.
+    """
+    counts = _counts(estimate)
+    if counts:
+        wins, losses, n = counts
+        if threshold == 0.0:
+            return mcnemar_p_above(wins, losses)
+        if n * abs(threshold) < ENOUGH_DISCORDANT:
+            return exact_p_above(wins, losses, n, threshold)
+        return tango_p_above(wins, losses, n, threshold)
+    if not estimate.standard_error:
+        return 1.0
+    score = (estimate.value - threshold) / estimate.standard_error
+    return upper_tail(score, estimate.degrees_of_freedom)
+
+
+def p_below(estimate: Estimate, threshold: float) -> float:
+    """One-sided p of H0: difference >= `threshold`. Small means evidence of being below it."""
+    return p_above(negated(estimate), -threshold)
+
+
+def _counts(estimate: Estimate) -> tuple[int, int, int] | None:
+    if estimate.wins is None or estimate.losses is None:
+        return None
+    return estimate.wins, estimate.losses, estimate.n

@@ -1,0 +1,89 @@
+"""One standard error for means, clustered means and ratios: the linearised, cluster-robust one.
+
+Write an estimate as a sum of influences, one an item, that add up to zero: (d_i - mean)/n for a
+mean, (w_i d_i - R w_i)/Σw for a ratio R. With e_c the influences summed within cluster c,
+
+    SE = sqrt( G/(G-1) · Σ e_c² )          (statistics.md 2.4 and 4.2; Miller 2024, appendix A)
+
+It equals scipy's `sem` where every item is a cluster of its own, statsmodels' OLS with
+cov_type="cluster", and its WLS with cov_type="HC1" for ratios; the tests hold it to all three.
+It is written here because importing statsmodels takes longer than a gate may.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.statistics.distributions import two_sided
+from harness.statistics.estimates import Estimate, Interval, Method, NoEstimate
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+
+FEWEST_DRAWS = 8
+FEW_DRAWS = 30
+# A variance made of fewer changes than this is luck: one change in 300 "certifies" anything.
+FEWEST_CHANGED = 5
+_NOTHING = 1e-12
+
+
+def singletons(n: int) -> Codes:
+    """Cluster codes for items that are independent draws."""
+    return np.arange(n, dtype=np.int64)
+
+
+def cluster_count(clusters: Codes) -> int:
+    return int(np.unique(clusters).size)
+
+
+def changed_clusters(differences: Floats, clusters: Codes) -> int:
+    """How many clusters hold an item whose score is not the same on both sides."""
+    return cluster_count(clusters[np.abs(differences) > _NOTHING])
+
+
+def standard_error(influences: Floats, clusters: Codes) -> float:
+    """Cluster-robust standard error of the estimate with these influences; needs two clusters."""
+    codes = np.unique(clusters, return_inverse=True)[1]
+    sums = np.bincount(codes, weights=influences)
+    return math.sqrt(sums.size / (sums.size - 1) * float(np.sum(sums**2)))
+
+
+def t_interval(value: float, error: float, degrees_of_freedom: float | None, level: float) -> Interval:
+    half = error * two_sided(level, degrees_of_freedom)
+    return Interval(low=value - half, high=value + half, level=level)
+
+
+def too_few_draws(clusters: Codes) -> NoEstimate | None:
+    """Below eight independent draws the robust variance itself is not estimated."""
+    draws = cluster_count(clusters)
+    if draws >= FEWEST_DRAWS:
+        return None
+    what = "items" if draws == clusters.size else "clusters"
+    return NoEstimate(reason=f"only {draws} {what}; an interval needs at least {FEWEST_DRAWS}")
+
+
+def t_estimate(value: float, influences: Floats, clusters: Codes, method: Method) -> Estimate | NoEstimate:
+    """Estimate with t intervals on G-1 degrees of freedom, or the reason why there is none."""
+    refusal = too_few_draws(clusters)
+    if refusal:
+        return refusal
+    error = standard_error(influences, clusters)
+    if error < _NOTHING:
+        # Trap: a t test of all-equal differences gives p = 0, so five items would prove anything.
+        return NoEstimate(reason="the differences do not vary, so their uncertainty cannot be estimated")
+    draws = cluster_count(clusters)
+    few = f"only {draws} independent draws; the interval is approximate" if draws < FEW_DRAWS else None
+    return Estimate(
+        value=value,
+        interval90=t_interval(value, error, draws - 1, 0.90),
+        interval95=t_interval(value, error, draws - 1, 0.95),
+        method=method,
+        n=clusters.size,
+        clusters=draws if draws < clusters.size else None,
+        standard_error=error,
+        degrees_of_freedom=draws - 1,
+        warning=few,
+    )

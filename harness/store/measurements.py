@@ -1,0 +1,152 @@
+"""A measurement: every item's score for one configuration on one task, as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.errors import RunFailed
+from harness.experiment.metrics import Metric
+from harness.store.artifacts import Step, Store, without_nan, write_text
+
+ITEMS_FILE = "items.jsonl"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item, scored.
+
+    item:        hash of the document's content; identical documents get "#1", "#2" …
+    prompt_hash: hash of what the model saw and of the answers it was scored on
+    scores:      metric → value (accuracy 0/1, bits per byte of this document …)
+    weights:     metric → weight in a ratio (bytes, tokens, words); absent means 1
+    chance:      probability of a right answer by guessing, 0 where guessing is hopeless
+    missing:     why the item could not be scored; then `scores` is empty (missing is not zero)
+    """
+
+    item: str
+    prompt_hash: str
+    prompt: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    cluster: str | None = None
+    gold: str | None = None
+    predicted: str | None = None
+    chance: float = 0.0
+    responses: tuple[Mapping[str, Any], ...] = ()
+    missing: str | None = None
+
+    def to_line(self) -> str:
+        return json.dumps(without_nan(asdict(self)), allow_nan=False)
+
+    @staticmethod
+    def from_line(line: str) -> Item:
+        fields = json.loads(line)
+        scores = {name: float(score) for name, score in fields["scores"].items()}  # "nan" is one
+        return Item(**{**fields, "scores": scores, "responses": tuple(fields["responses"])})
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All items of one (configuration, task), and under which conditions they were scored.
+
+    conditions: everything that must be equal on both sides of a comparison unless the pair
+    differs in it on purpose: dtype, quantization, engine, chat_template, decoding, tokenizer …
+    labels: the fixed label list of a classification task, for macro-F1; empty means the labels
+    that occur as gold.
+    """
+
+    configuration: str
+    suite: str
+    task: str
+    kind: str
+    primary: str
+    metrics: Mapping[str, Metric]
+    conditions: Mapping[str, str]
+    items: tuple[Item, ...]
+    cost: Mapping[str, float] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+
+
+def append_items(path: Path, items: Iterable[Item]) -> None:
+    """Append items and flush them to the disk: what is written survives a kill."""
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.writelines(item.to_line() + "\n" for item in items)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def recover_items(path: Path) -> list[Item]:
+    """Items of an unfinished measurement: the lines up to the first that a kill cut short or damaged."""
+    items: list[Item] = []
+    if path.is_file():
+        for line in path.read_bytes().split(b"\n")[:-1]:
+            try:
+                items.append(Item.from_line(line.decode("utf-8")))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                break
+    return items
+
+
+def restart_items(path: Path, items: Iterable[Item]) -> None:
+    """The file anew with these items alone: what was cut short or no longer asked for is gone."""
+    write_text(path, "".join(item.to_line() + "\n" for item in items))
+
+
+def read_items(path: Path) -> tuple[Item, ...]:
+    """Items of a finished measurement. Raises RunFailed where a line is damaged."""
+    items = []
+    with open(path, encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                items.append(Item.from_line(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise RunFailed(
+                    f"{path}:{number} is damaged ({error}). Delete {path.parent} and run again: "
+                    "only that measurement is made anew"
+                ) from error
+    return tuple(items)
+
+
+def measurement_record(measurement: Measurement) -> dict[str, Any]:
+    """All of a measurement but its items: the step's record."""
+    return {
+        "configuration": measurement.configuration,
+        "suite": measurement.suite,
+        "task": measurement.task,
+        "kind": measurement.kind,
+        "primary": measurement.primary,
+        "metrics": {name: metric.model_dump() for name, metric in measurement.metrics.items()},
+        "conditions": dict(measurement.conditions),
+        "labels": list(measurement.labels),
+        "cost": dict(measurement.cost),
+        "items": len(measurement.items),
+    }
+
+
+def read_measurement(store: Store, step: Step) -> Measurement:
+    """A finished measurement. Raises RunFailed where a file is damaged or items are missing from it."""
+    record = store.read(step)
+    path = store.folder(step) / ITEMS_FILE
+    items = read_items(path)
+    if len(items) != record["items"]:
+        raise RunFailed(
+            f"{path} holds {len(items)} items, its record says {record['items']}. "
+            f"Delete {path.parent} and run again: only that measurement is made anew"
+        )
+    return Measurement(
+        configuration=record["configuration"],
+        suite=record["suite"],
+        task=record["task"],
+        kind=record["kind"],
+        primary=record["primary"],
+        metrics={name: Metric(**metric) for name, metric in record["metrics"].items()},
+        conditions=record["conditions"],
+        labels=tuple(record["labels"]),
+        cost=record["cost"],
+        items=items,
+    )

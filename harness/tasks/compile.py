@@ -1,0 +1,217 @@
+"""Suite → lm-eval tasks. The only place that knows lm-eval's task keys."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lm_eval.api.task import ConfigurableTask
+
+from harness.errors import UsageError
+from harness.experiment.metrics import METRICS, METRICS_OF_KIND, Metric
+from harness.experiment.schema import Task
+from harness.experiment.templates import render
+from harness.models.quiet import quiet_lm_eval
+from harness.tasks.registered import FEWSHOT_SEED, load_registered, registered_metrics, table
+from harness.tasks.results import (
+    Document,
+    ProcessResults,
+    aggregations,
+    answer_results,
+    choice_results,
+    text_results,
+)
+
+Rows = Sequence[Document]
+
+
+@dataclass(frozen=True)
+class CompiledTask:
+    """One task of a suite, ready to be scored.
+
+    lm_tasks: one lm-eval task, or the leaves of a registered group such as mmlu.
+    cluster:  column or template that names an item's cluster; None when items are independent.
+    """
+
+    name: str
+    kind: str
+    primary: str
+    metrics: Mapping[str, Metric]
+    cluster: str | None
+    labels: tuple[str, ...]
+    lm_tasks: tuple[Any, ...]
+    decoding: str
+
+
+def compile_task(
+    name: str, task: Task, test: Rows, fewshot: Rows, count_tokens: Callable[[str], int]
+) -> CompiledTask:
+    """One local or registered task. `test` and `fewshot` are its rows; both empty for hub data.
+
+    Raises RunFailed where a registered task or its hub data set cannot be had.
+    """
+    if task.kind == "lm_eval":
+        return _registered(name, task, load_registered(name, task, test, fewshot))
+    lm_task = _configurable(
+        {
+            "task": name,
+            "num_fewshot": task.num_fewshot or 0,
+            **_COMPILERS[task.kind](task, count_tokens),
+        },
+        {"test": test, "validation": fewshot},
+        task,
+    )
+    names = task.metrics or METRICS_OF_KIND[task.kind]
+    return CompiledTask(
+        name=name,
+        kind=task.kind,
+        primary=task.primary or names[0],
+        metrics={metric: METRICS[metric] for metric in names},
+        cluster=task.cluster,
+        labels=task.labels or (),
+        lm_tasks=(lm_task,),
+        decoding=f"greedy, at most {task.max_new_tokens} tokens, stop {list(task.stop)!r}"
+        if task.kind == "qa"
+        else "log-likelihood",
+    )
+
+
+def field(template: str | None) -> Callable[[Document], Any]:
+    """A reader of one column, or of a Jinja template over the columns."""
+    if template is None:
+        return lambda document: ""
+    return lambda document: render(template, document)
+
+
+def _choices(task: Task, count_tokens: Callable[[str], int]) -> dict[str, Any]:
+    choices, answer = field(task.choices), field(task.answer)
+
+    def options(document: Document) -> list[str]:
+        value = choices(document)
+        # A template renders to text: '["yes", "no"]'.
+        return [str(choice) for choice in (ast.literal_eval(value) if isinstance(value, str) else value)]
+
+    def gold(document: Document) -> int:
+        """The answer's text among the choices comes first: "14" may be a choice as well as an index."""
+        value, among = answer(document), options(document)
+        return among.index(value) if value in among else int(value)
+
+    return _likelihood_choice(task, options, gold)
+
+
+def _labels(task: Task, count_tokens: Callable[[str], int]) -> dict[str, Any]:
+    labels = list(task.labels or ())
+    answer = field(task.answer)
+    return _likelihood_choice(task, lambda document: labels, lambda document: labels.index(answer(document)))
+
+
+def _likelihood_choice(
+    task: Task, options: Callable[[Document], list[str]], gold: Callable[[Document], int]
+) -> dict[str, Any]:
+    return {
+        "output_type": "multiple_choice",
+        "doc_to_text": field(task.prompt),
+        "doc_to_choice": options,
+        "doc_to_target": gold,
+        **_measured_by(task, choice_results(options, gold)),
+    }
+
+
+def _answer(task: Task, count_tokens: Callable[[str], int]) -> dict[str, Any]:
+    answer = field(task.answer)
+
+    def golds(document: Document) -> list[str]:
+        value = answer(document)
+        return [value] if isinstance(value, str) else list(value)
+
+    return {
+        "output_type": "generate_until",
+        "doc_to_text": field(task.prompt),
+        "doc_to_target": golds,
+        "generation_kwargs": {
+            "until": list(task.stop),
+            "do_sample": False,
+            "max_gen_toks": task.max_new_tokens,
+        },
+        **_measured_by(task, answer_results(golds)),
+    }
+
+
+def _text(task: Task, count_tokens: Callable[[str], int]) -> dict[str, Any]:
+    text = field(task.text)
+    return {
+        "output_type": "loglikelihood_rolling",
+        "doc_to_text": "",
+        "doc_to_target": text,
+        **_measured_by(task, text_results(text, count_tokens)),
+    }
+
+
+_COMPILERS: dict[str, Callable[[Task, Callable[[str], int]], dict[str, Any]]] = {
+    "multiple_choice": _choices,
+    "classification": _labels,
+    "qa": _answer,
+    "perplexity": _text,
+}
+
+
+def _measured_by(task: Task, process: ProcessResults) -> dict[str, Any]:
+    names = task.metrics or METRICS_OF_KIND[task.kind]
+    combine = aggregations(task.labels)
+
+    def only_declared(document: Document, results: Sequence[Any]) -> dict[str, Any]:
+        values = process(document, results)
+        return {name: values[name] for name in names}
+
+    return {
+        "process_results": only_declared,
+        "metric_list": [
+            {
+                "metric": name,
+                "aggregation": combine[name],
+                "higher_is_better": METRICS[name].higher_is_better,
+            }
+            for name in names
+        ],
+    }
+
+
+def _configurable(config: dict[str, Any], splits: Mapping[str, Rows], task: Task) -> Any:
+    """An lm-eval task over rows that are already here."""
+    tables = {split: table(config["task"], rows) for split, rows in splits.items() if rows}
+    with quiet_lm_eval():
+        lm_task = ConfigurableTask(
+            config={
+                **config,
+                "custom_dataset": lambda **_: tables,
+                "test_split": "test",
+                "fewshot_split": "validation" if task.num_fewshot and "validation" in tables else None,
+            }
+        )
+    lm_task.set_fewshot_seed(FEWSHOT_SEED)
+    return lm_task
+
+
+def _registered(name: str, task: Task, leaves: tuple[Any, ...]) -> CompiledTask:
+    known = registered_metrics(leaves)
+    wanted = task.metrics or tuple(known)
+    primary = task.primary or wanted[0]
+    unknown = [each for each in (*wanted, primary) if each not in known]
+    if unknown:
+        raise UsageError(
+            f"[task.{name}] names `{unknown[0]}`, which is no metric of lm-eval's {task.task}; "
+            f"it has {', '.join(known)}"
+        )
+    metrics = {each: known[each] for each in dict.fromkeys((*wanted, primary))}
+    return CompiledTask(
+        name=name,
+        kind="lm_eval",
+        primary=primary,
+        metrics=metrics,
+        cluster=task.cluster,
+        labels=(),
+        lm_tasks=leaves,
+        decoding=str(leaves[0].config.generation_kwargs or "log-likelihood"),
+    )

@@ -1,0 +1,84 @@
+"""The engine's numbers are lm-eval's own, item by item."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+
+from harness.models.loading import device
+from harness.models.quiet import quiet_lm_eval
+from harness.scoring import language_model
+from harness.scoring.language_model import TreeLM
+from tests.conftest import tiny_model, tiny_tokenizer
+
+CONTEXTS = ["Question: which colour is the sky?\nAnswer:", "the quick brown", "", "jumps over the lazy dog "]
+CHOICES = [" blue", " green and red", " yellow", "the sphinx of black quartz", " blue sky"]
+
+
+def requests() -> list[Instance]:
+    return [
+        Instance("loglikelihood", {}, (context, choice), index)
+        for context in CONTEXTS
+        for index, choice in enumerate(CHOICES)
+    ]
+
+
+def both(kind: str, **options: Any) -> tuple[TreeLM, HFLM]:
+    model, tokenizer = tiny_model(kind).to(device()), tiny_tokenizer()
+    with quiet_lm_eval():
+        return TreeLM(model, tokenizer), HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4, **options)
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen3", "gemma2", "gemma3", "gpt2"])
+def test_log_likelihoods_and_greedy_flags_equal_hflm(kind: str) -> None:
+    ours, theirs = both(kind)
+
+    assert ours.engine == "tree"
+    scored = ours.loglikelihood(requests(), disable_tqdm=True)
+    expected = theirs.loglikelihood(requests(), disable_tqdm=True)
+    assert [score for score, _ in scored] == pytest.approx([score for score, _ in expected], abs=1e-3)
+    assert [greedy for _, greedy in scored] == [greedy for _, greedy in expected]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3"])
+def test_rolling_log_likelihoods_equal_hflm_over_several_windows(kind: str) -> None:
+    ours, theirs = both(kind)
+    ours._max_length = theirs._max_length = 16
+    texts = ["the quick brown fox jumps over the lazy dog. " * 4, "sphinx", "one two three four five six"]
+    asked = [Instance("loglikelihood_rolling", {}, (text,), 0) for text in texts]
+
+    scored = ours.loglikelihood_rolling(asked, disable_tqdm=True)
+
+    assert scored == pytest.approx(theirs.loglikelihood_rolling(asked, disable_tqdm=True), abs=1e-3)
+
+
+def test_a_context_longer_than_the_model_is_cut_as_hflm_cuts_it() -> None:
+    ours, theirs = both("llama")
+    ours._max_length = theirs._max_length = 12
+    asked = [Instance("loglikelihood", {}, (CONTEXTS[0] * 3, choice), 0) for choice in CHOICES[:3]]
+
+    scored = [score for score, _ in ours.loglikelihood(asked, disable_tqdm=True)]
+
+    expected = [score for score, _ in theirs.loglikelihood(asked, disable_tqdm=True)]
+    assert scored == pytest.approx(expected, abs=1e-3)
+
+
+def test_small_packs_give_the_scores_of_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, _ = both("gemma3")
+    whole = ours.loglikelihood(requests(), disable_tqdm=True)
+    monkeypatch.setitem(language_model.NODES_OF_DEVICE, "cpu", 20)
+
+    pieces = ours.loglikelihood(requests(), disable_tqdm=True)
+
+    assert [score for score, _ in pieces] == pytest.approx([score for score, _ in whole], abs=1e-4)
+
+
+def test_a_state_space_model_falls_back_to_the_plain_loop_and_says_so() -> None:
+    ours, theirs = both("mamba")
+
+    assert ours.engine == "hflm"
+    scored = ours.loglikelihood(requests()[:5], disable_tqdm=True)
+    assert scored == theirs.loglikelihood(requests()[:5], disable_tqdm=True)
