@@ -85,13 +85,16 @@ def measure_group(group: Group, store: Store, progress: Progress) -> None:
     try:
         prepared = _prepare(group, loaded)
         reference = probe(loaded, _probe_prompts(prepared))
+        engine = TreeLM(loaded.model, loaded.tokenizer).engine
         for target in group.targets:
             if not is_bare(loaded, reference):
                 # Some adapters (modules_to_save, PiSSA) leave their weights behind when they go.
                 loaded = load(group.location, group.base, group.quantization)
             with _configured(loaded, target) as configured:
                 _prove(target, configured, reference, store)
-                _measure_target(group, target, configured, prepared, store, progress)
+                if _missing(target, store):
+                    lm = TreeLM(configured.model, configured.tokenizer, engine)
+                    _measure_target(group, target, lm, prepared, _Place(store, progress))
     except torch.OutOfMemoryError as error:
         raise RunFailed(f"measuring ran out of GPU memory: {error}") from error
 
@@ -131,47 +134,40 @@ def _prove(target: Target, configured: Loaded, reference: Probe, store: Store) -
     store.finish(target.proof, {"tuned": target.name, **proof.record()})
 
 
+def _missing(target: Target, store: Store) -> bool:
+    steps = list(target.measurements.values()) + ([target.generation] if target.generation else [])
+    return not all(store.has(step) for step in steps)
+
+
 def _measure_target(
-    group: Group,
-    target: Target,
-    configured: Loaded,
-    prepared: Sequence[_Prepared],
-    store: Store,
-    progress: Progress,
+    group: Group, target: Target, lm: TreeLM, prepared: Sequence[_Prepared], place: _Place
 ) -> None:
-    missing = [
-        (task, step)
-        for task in prepared
-        if not store.has(step := target.measurements[task.declared.suite, task.declared.name])
-    ]
-    if not missing and (target.generation is None or store.has(target.generation)):
-        return
-    lm = TreeLM(configured.model, configured.tokenizer)
-    for task, step in missing:
-        if store.has(step):
-            continue  # two suites hold the same task: measured once
-        _measure_task(group, target, task, lm, _Place(store, step, progress))
-    if target.generation is not None and not store.has(target.generation):
-        _generate(group.prompts, lm, target.generation, store)
+    for task in prepared:
+        step = target.measurements[task.declared.suite, task.declared.name]
+        if not place.store.has(step):  # it may have been made just now: two suites can hold the same task
+            _measure_task(group, target, task, lm, step, place)
+    if target.generation is not None and not place.store.has(target.generation):
+        _generate(group.prompts, lm, target.generation, place.store)
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a measurement goes."""
+    """Where measurements go, and who is told."""
 
     store: Store
-    step: Step
     progress: Progress
 
 
-def _measure_task(group: Group, target: Target, task: _Prepared, lm: TreeLM, place: _Place) -> None:
+def _measure_task(
+    group: Group, target: Target, task: _Prepared, lm: TreeLM, step: Step, place: _Place
+) -> None:
     """Score the items that are missing, appending each batch; the record comes last."""
-    folder = place.store.begin(place.step)
+    folder = place.store.begin(step)
     asked = {document.item: prompt_hash(document.instances) for document in task.documents}
     items = [item for item in recover_items(folder / ITEMS_FILE) if asked.get(item.item) == item.prompt_hash]
     restart_items(folder / ITEMS_FILE, items)
     resumed = len(items)
-    place.progress.begin(place.step.name, len(task.documents))
+    place.progress.begin(step.name, len(task.documents))
     place.progress.advance(resumed)
     started = time.monotonic()
     for batch in measure(task.compiled, task.documents, lm, {item.item for item in items}):
@@ -191,7 +187,7 @@ def _measure_task(group: Group, target: Target, task: _Prepared, lm: TreeLM, pla
         items=tuple(items),
         cost={"seconds": seconds, "items_scored": len(items) - resumed},
     )
-    place.store.finish(place.step, measurement_record(measurement))
+    place.store.finish(step, measurement_record(measurement))
     place.progress.end(f"{len(items)} items")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
@@ -82,3 +83,28 @@ def test_a_state_space_model_falls_back_to_the_plain_loop_and_says_so() -> None:
     assert ours.engine == "hflm"
     scored = ours.loglikelihood(requests()[:5], disable_tqdm=True)
     assert scored == theirs.loglikelihood(requests()[:5], disable_tqdm=True)
+
+
+def test_a_model_that_does_not_heed_the_tree_mask_falls_back_to_the_plain_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny_model("llama")
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda **given: forward(**(given | {"attention_mask": None})))
+
+    assert TreeLM(model.to(device()), tiny_tokenizer()).engine == "hflm"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_rounding_in_16_bits_is_not_taken_for_a_model_that_takes_no_trees(dtype: torch.dtype) -> None:
+    model = tiny_model("gemma3")
+    for parameter in model.parameters():
+        parameter.data *= 3  # large activations: the plain pass itself is far from exact here
+
+    assert TreeLM(model.to(device(), dtype), tiny_tokenizer()).engine == "tree"
+
+
+def test_an_adapter_is_scored_by_the_engine_that_its_base_was_given() -> None:
+    model = tiny_model("llama").to(device())
+
+    assert TreeLM(model, tiny_tokenizer(), engine="hflm").engine == "hflm"
