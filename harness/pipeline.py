@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from harness.scoring.session import SuiteTask
 
 # Part of every comparison's fingerprint: raise it when the statistics change.
-STATISTICS = 1
+STATISTICS = 2
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -15,6 +16,9 @@ from harness.experiment.resolved import experiment_key
 from harness.pipeline import stored_comparisons, stored_run
 from harness.plan import KEY_LENGTH
 
+# In a pipe rich takes 80 columns, which cuts names and intervals.
+PIPE_WIDTH = 160
+
 
 @click.command("compare")
 @experiment_argument
@@ -24,7 +28,7 @@ def command(experiment: Path, store: Path | None) -> int:
     loaded = load_experiment(experiment)
     opened = open_store(loaded, store)
     record = stored_run(loaded, opened, experiment_key(loaded)[:KEY_LENGTH])
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
     for comparison in stored_comparisons(record, opened):
         console.print(_table(comparison))
         for problem in comparison.problems:

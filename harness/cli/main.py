@@ -72,9 +72,7 @@ def entry(arguments: list[str] | None = None) -> int:
         print("interrupted; what was finished is kept, run again to go on", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, a pager) went away: point stdout elsewhere, or the exit handler raises again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_RUN_FAILED
+        return _reader_left()
     except ConfigurationError as error:
         _show_problems(error)
         return error.exit_code
@@ -85,10 +83,18 @@ def entry(arguments: list[str] | None = None) -> int:
         # A full disk, a folder without permission: the machine's, not a bug of ours.
         print(f"error: {error}\nWhat was finished is kept; run again to go on.", file=sys.stderr)
         return EXIT_RUN_FAILED
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich makes a SystemExit(1) of it
+            return _reader_left()
         traceback.print_exc()
         print("error: this is a bug in the harness, not a verdict; please report it", file=sys.stderr)
         return EXIT_BUG
+
+
+def _reader_left() -> int:
+    """The reader (head, a pager) went away: point stdout elsewhere, or the exit handler raises again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_RUN_FAILED
 
 
 def _show_problems(error: ConfigurationError) -> None:

@@ -39,7 +39,7 @@ def task_facts(task: PairedTask, pair: Pair) -> TaskFacts:
             "wins": None if flips is None else sum(flip.direction == "win" for flip in flips),
             "losses": None if flips is None else sum(flip.direction == "loss" for flip in flips),
             "flips": flips or (),
-            "certifiable_margin": _margin(metrics[task.base.primary].difference),
+            "certifiable_margin": _margin(metrics[task.base.primary].difference, changed=bool(flips)),
         }
     )
 
@@ -60,10 +60,12 @@ def _metric_facts(task: PairedTask, name: str) -> MetricFacts:
     )
 
 
-def _margin(difference: Estimate | None) -> float | None:
+def _margin(difference: Estimate | None, changed: bool) -> float | None:
+    """Clusters in which nothing flipped are worth one draw each; flips that were seen give the SE its say."""
     if difference is None or difference.standard_error is None:
         return None
-    return certifiable_margin(difference.standard_error, difference.clusters or difference.n)
+    independent = difference.n if changed else difference.clusters or difference.n
+    return certifiable_margin(difference.standard_error, independent)
 
 
 def _flips(task: PairedTask) -> tuple[Flip, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -219,6 +220,21 @@ def test_broken_data_is_named_before_anything_is_trained(
     assert expected in message
     assert "Traceback" not in message
     assert not list(project.store.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("command", ["compare", "gate"])
+def test_a_reader_that_goes_away_is_no_bug_and_no_verdict(finished: Project, command: str) -> None:
+    arguments = [sys.executable, "-m", "harness", command, str(finished.file)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = subprocess.run(arguments, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writing)
+
+    assert ended.returncode == 3
+    assert "Traceback" not in ended.stderr
+    assert "bug" not in ended.stderr
 
 
 def test_a_bug_is_exit_70_and_never_1(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

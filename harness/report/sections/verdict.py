@@ -116,10 +116,11 @@ def estimand(facts: ReportFacts) -> str:
 def _certifiable(facts: ReportFacts) -> str:
     """What the margins and the number of items can certify together."""
     policy = facts.policy
+    judged = {judgement.tuned for judgement in facts.verdict.judgements}
     margins = [
         task.certifiable_margin
         for pair in facts.comparisons
-        if pair.differs_in == "adapter" and not pair.problems
+        if pair.tuned in judged and not pair.problems
         for task in pair.tasks
         if task.role == "general"
         and task.certifiable_margin is not None
