@@ -71,7 +71,7 @@ def entry(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         print("interrupted; what was finished is kept, run again to go on", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click and rich make a SystemExit(1) of a broken pipe
         return _reader_left()
     except ConfigurationError as error:
         _show_problems(error)
@@ -83,9 +83,7 @@ def entry(arguments: list[str] | None = None) -> int:
         # A full disk, a folder without permission: the machine's, not a bug of ours.
         print(f"error: {error}\nWhat was finished is kept; run again to go on.", file=sys.stderr)
         return EXIT_RUN_FAILED
-    except BaseException as error:
-        if isinstance(error.__context__, BrokenPipeError):  # rich makes a SystemExit(1) of it
-            return _reader_left()
+    except BaseException:
         traceback.print_exc()
         print("error: this is a bug in the harness, not a verdict; please report it", file=sys.stderr)
         return EXIT_BUG
