@@ -12,6 +12,7 @@ from harness.experiment.metrics import METRICS_OF_KIND
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=80)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Strength = Annotated[float, Field(ge=0.0, le=2.0)]
 # The models are strict, so that `epochs = "3"` is an error; TOML's lists still become tuples.
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
 SomeTexts = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
@@ -30,20 +31,45 @@ class Quantization(_Declared):
 
 
 class Base(_Declared):
-    """The reference: `model` is a hub id, a folder, a .gguf file or `package:<import name>`."""
+    """The reference: `model` is a hub id, a folder, a .gguf file or `package:<import name>`.
+
+    aliases:             other names of the same model, as an adapter may declare its base
+    chat_template:       a Jinja file that takes the place of the tokenizer's own chat template
+    apply_chat_template: whether suites' prompts and `[[generate]]` are asked through the chat template
+    """
 
     model: str
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     quantization: Quantization | None = None
     trust_remote_code: bool = False
+    aliases: Texts = ()
+    chat_template: str | None = None
+    apply_chat_template: bool = False
+
+
+class RowTemplate(_Declared):
+    """Columns of any shape made into training text: Jinja over the row's columns.
+
+    Either `text`, or `prompt` and `completion`.
+    """
+
+    prompt: str | None = None
+    completion: str | None = None
+    text: str | None = None
 
 
 class TrainData(_Declared):
-    """Training rows: a path, a glob, `hub:org/name` or `python:module:function`."""
+    """Training rows: a path, a glob, `hub:org/name` or `python:module:function`.
+
+    train_on: the part of a row that has a loss. "auto" is the completion, the assistant's turns or,
+    where there is neither, all of it.
+    """
 
     source: str
-    format: Literal["auto", "prompt-completion", "messages", "text"] = "auto"
+    format: Literal["auto", "prompt-completion", "messages", "text", "alpaca", "sharegpt", "tokens"] = "auto"
+    template: RowTemplate | None = None
+    train_on: Literal["auto", "completion", "assistant", "all"] = "auto"
     limit: Positive | None = None
 
 
@@ -52,24 +78,84 @@ class Data(_Declared):
     validation: TrainData | None = None
 
 
-class Tuned(_Declared):
-    """How one adapter is made. `lora` holds PEFT LoraConfig fields by their own names."""
+class Partial(_Declared):
+    """What `partial` trains: the last `top_layers` transformer layers, and parameters by name pattern.
 
-    method: Literal["lora", "qlora"]
+    `modules` are patterns over parameter names (`*` for any part): "model.norm.weight", "*.mlp.*".
+    """
+
+    top_layers: Positive | None = None
+    modules: Texts = ()
+
+
+class Replay(TrainData):
+    """General rows mixed into training; `fraction` is their share of the mixture."""
+
+    fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class EarlyStopping(_Declared):
+    """Stop after `patience` validations without a loss lower by `min_delta`; the best weights are kept."""
+
+    patience: Positive = 2
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Prompting(_Declared):
+    """The baseline without training: a system prompt, or solved examples before every question.
+
+    `shots` are drawn from each task's validation rows.
+    """
+
+    system: str | None = None
+    shots: Annotated[int, Field(ge=0)] = 0
+
+
+Method = Literal["lora", "qlora", "partial", "full", "adapter", "model", "prompt"]
+TRAINED: tuple[Method, ...] = ("lora", "qlora", "partial", "full")
+
+
+class Tuned(_Declared):
+    """One way to tune. `lora` holds PEFT LoraConfig fields by their own names.
+
+    batch_size:       rows in one optimiser step, whatever the machine
+    micro_batch_size: rows in one forward pass; "auto" begins with all and halves on out-of-memory
+    weights_dtype:    precision in which `full` and `partial` hold the weights that they train
+    validations:      how many times the validation loss is measured
+    kl:               weight of KL(base ‖ tuned) on the trained tokens in the loss
+    strengths:        scales at which the trained difference is measured; 1 is as trained, 0 the base
+    adapter, model:   a folder or hub id, for the methods of these names; `revision` is theirs
+    """
+
+    method: Method
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     epochs: Annotated[float, Field(gt=0)] = 1.0
     max_steps: Positive | None = None
     batch_size: Positive = 16
-    gradient_accumulation: Positive = 1
+    micro_batch_size: Positive | Literal["auto"] = "auto"
     max_length: Positive = 512
+    packing: bool = False
+    gradient_checkpointing: bool = False
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
     warmup_ratio: Fraction = 0.03
     scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "cosine"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    weights_dtype: Literal["float32", "bfloat16"] = "float32"
     checkpoint_steps: Positive = 25
+    validations: Positive = 4
     seeds: Annotated[tuple[int, ...], Field(strict=False, min_length=1)] = (0,)
+    kl: Annotated[float, Field(ge=0)] = 0.0
+    replay: Replay | None = None
+    early_stopping: EarlyStopping | None = None
+    strengths: Annotated[tuple[Strength, ...], Field(strict=False, min_length=1)] = (1.0,)
     quantization: Quantization | None = None
     lora: dict[str, Any] = Field(default_factory=dict)
+    partial: Partial | None = None
+    adapter: str | None = None
+    model: str | None = None
+    revision: str | None = None
+    prompt: Prompting | None = None
 
 
 class SuitePaths(_Declared):

@@ -19,11 +19,22 @@ class _Fact(BaseModel):
 
 
 class Training(_Fact):
-    """How one adapter came to be. Curves are (step, mean loss per token); None means it was not measured."""
+    """How one tuned model came to be. Curves are (step, mean loss per token); None means it was not measured.
+
+    reading:           the curve in plain words: still falling, flat, validation rising from which step
+    batch:             rows in one optimiser step and in one forward pass, in words
+    gradient_norm:     (step, norm before clipping)
+    packed:            whether several rows shared one sequence
+    """
 
     name: str
     seed: int
     steps: int
+    method: str = "lora"
+    reading: str = ""
+    batch: str = ""
+    packed: bool = False
+    gradient_norm: Curve = ()
     train_loss: Curve = ()
     validation_loss: Curve = ()
     tokens_per_second: float | None = None
@@ -62,11 +73,20 @@ class TaskValue(_Fact):
 
 
 class ConfigurationFacts(_Fact):
-    """One measured configuration; `description` says in words what it is."""
+    """One measured configuration; `description` says in words what it is.
+
+    family:   the [tuned.<name>] that it comes from, None for a base; seeds and strengths share one
+    method:   that table's method
+    strength: scale of what was trained: 1 as trained, 0 the base
+    """
 
     name: str
     description: str
     dtype: str
+    family: str | None = None
+    method: str | None = None
+    seed: int | None = None
+    strength: float = 1.0
     quantization: str | None = None
     adapter_digest: str | None = None
     trainable_parameters: int | None = None
@@ -83,6 +103,29 @@ class Cost(_Fact):
     reused: bool = False
 
 
+class StrengthPoint(_Fact):
+    """One strength of one trained difference: what it changed on validation items and on test items."""
+
+    strength: float
+    tuned: str
+    validation: Comparison
+    test: Comparison
+
+
+class StrengthCurve(_Fact):
+    """All strengths of one family and seed, weakest first.
+
+    chosen: the strength that the validation items chose; the gate judges it on the test items.
+    reason: why that one, in a sentence.
+    """
+
+    family: str
+    seed: int | None
+    points: tuple[StrengthPoint, ...]
+    chosen: float
+    reason: str
+
+
 class ReportFacts(_Fact):
     """The whole report. `provenance` names the model and its terms, data sources and their licences."""
 
@@ -93,6 +136,7 @@ class ReportFacts(_Fact):
     configurations: tuple[ConfigurationFacts, ...] = ()
     proofs: tuple[Proof, ...] = ()
     trainings: tuple[Training, ...] = ()
+    strengths: tuple[StrengthCurve, ...] = ()
     generations: tuple[Generation, ...] = ()
     costs: tuple[Cost, ...] = ()
     resolved: str = ""

@@ -62,7 +62,7 @@ def train(job: Job, loaded: Loaded, folder: Path, progress: Progress) -> dict[st
     except torch.OutOfMemoryError as error:
         raise RunFailed(
             f"training {job.name} ran out of GPU memory at batch_size = {job.recipe.batch_size}; "
-            "halve it and double gradient_accumulation: the recipe stays the same"
+            "set micro_batch_size to half of it: the recipe stays the same"
         ) from error
     seconds = time.monotonic() - started
     _save(trainer.model, job, folder)
@@ -89,7 +89,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 def _trainer(job: Job, loaded: Loaded, folder: Path, watch: _Watch) -> CompletionTrainer:
     recipe = job.recipe
-    batch = recipe.batch_size * recipe.gradient_accumulation
+    batch = recipe.batch_size
     steps = recipe.max_steps or max(1, math.ceil(len(job.train) / batch * recipe.epochs))
     try:
         arguments = SFTConfig(
@@ -99,7 +99,6 @@ def _trainer(job: Job, loaded: Loaded, folder: Path, watch: _Watch) -> Completio
             max_steps=recipe.max_steps or -1,
             per_device_train_batch_size=recipe.batch_size,
             per_device_eval_batch_size=recipe.batch_size,
-            gradient_accumulation_steps=recipe.gradient_accumulation,
             max_length=recipe.max_length,
             warmup_steps=math.ceil(recipe.warmup_ratio * steps),
             lr_scheduler_type=recipe.scheduler,
