@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ConfigurationError, Problem
+from harness.errors import ConfigurationError, Problem, UsageError
 from harness.experiment.checks import (
     check_experiment,
     default_quantization,
@@ -15,19 +16,18 @@ from harness.experiment.checks import (
 from harness.experiment.extends import resolve_extends
 from harness.experiment.located import KeyPath, Located, read_located
 from harness.experiment.lora_fields import LoraFields
+from harness.experiment.project import project_at, root_of
 from harness.experiment.schema import Experiment, LoadedExperiment, LoadedSuite, Tuned
 from harness.experiment.suites import load_suites
 from harness.experiment.validate import validation_problems, value_at
 
-_ROOT_MARKS = (".git", "pyproject.toml", ".harness")
 
-
-def load_experiment(path: Path) -> LoadedExperiment:
-    """The experiment with its suites, every default filled in.
+def load_experiments(path: Path, overrides: Sequence[str] = ()) -> tuple[LoadedExperiment, ...]:
+    """The experiments that a file declares, with their suites, every default filled in.
 
     Raises ConfigurationError with every problem of the experiment and its suites, in the files' order.
     """
-    root = root_of(path)
+    project = project_at(root_of(path))
     located, problems, broken = resolve_extends(read_located(path))
     found, faulty = validation_problems(located, Experiment)
     for problem, at in zip(found, faulty, strict=True):
@@ -35,26 +35,23 @@ def load_experiment(path: Path) -> LoadedExperiment:
         if not (at[:1] == ("tuned",) and at[1:2] and at[1] in broken and value_at(located.table, at) is None):
             problems.append(explain_misplaced(located, problem, at))
     sections = valid_sections(located, faulty)
-    problems += check_experiment(located, sections, root)
-    suites, of_suites = load_suites(located, root)
+    problems += check_experiment(located, sections, project)
+    suites, of_suites = load_suites(located, project)
     problems += of_suites
     problems += _trained_on_test(located, suites)
     if problems:
         raise ConfigurationError(_in_order(problems, path))
     experiment = _completed(Experiment.model_validate(located.table))
-    return LoadedExperiment(path=path, root=root, experiment=experiment, suites=tuple(suites))
+    return (LoadedExperiment(path=path, root=project.root, experiment=experiment, suites=tuple(suites)),)
 
 
-def root_of(path: Path) -> Path:
-    """Where relative paths start: the nearest folder above with .git, pyproject.toml or .harness.
-
-    Without one it is the experiment's own folder.
-    """
-    folder = path.resolve().parent
-    for candidate in (folder, *folder.parents):
-        if any((candidate / mark).exists() for mark in _ROOT_MARKS):
-            return candidate
-    return folder
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> LoadedExperiment:
+    """The one experiment that a file declares. Raises UsageError where its matrix makes several."""
+    loaded = load_experiments(path, overrides)
+    if len(loaded) > 1:
+        names = ", ".join(each.experiment.name for each in loaded)
+        raise UsageError(f"the matrix of {path.name} makes {len(loaded)} experiments: {names}")
+    return loaded[0]
 
 
 def _trained_on_test(located: Located, suites: list[LoadedSuite]) -> list[Problem]:
