@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.errors import Problem
-from harness.experiment.located import KeyPath, Located, key_name
+from harness.experiment.document import KeyPath
+from harness.experiment.located import Located
 from harness.experiment.lora_fields import LEFT_OUT, LoraFields
 from harness.experiment.methods import check_tuned, check_what_is_trained_on
 from harness.experiment.model_checks import is_hub_id
@@ -83,12 +84,11 @@ def _check_lora_table(located: Located, name: str) -> list[Problem]:
     for problem, path in zip(found, paths, strict=True):
         key = path[-1] if len(path) == len(at) + 1 else None
         if key in LEFT_OUT:
-            message = f"`{key_name(located.written(path))}` is set by the harness"
-            problem = located.problem(path, message, "take it out")
+            message = f"`{located.name(path)}` is set by the harness"
+            problem = located.problem_of_key(path, message, "take it out")
         elif key in Tuned.model_fields and key not in LoraFields.model_fields:
-            problem = located.problem(
-                path, problem.message, f"`{key}` belongs to `[{key_name(located.written(path)[:2])}]`"
-            )
+            help = f"`{key}` belongs to `[{located.table_name(path, 2)}]`"
+            problem = located.problem_of_key(path, problem.message, help)
         problems.append(problem)
     return problems
 
@@ -98,9 +98,8 @@ def explain_misplaced(located: Located, problem: Problem, path: KeyPath) -> Prob
     if len(path) == 3 and path[0] == "tuned" and path[2] in LoraFields.model_fields:
         if path[2] in Tuned.model_fields:
             return problem
-        return located.problem(
-            path, problem.message, f"`{path[2]}` belongs to `[{key_name(located.written(path)[:2])}.lora]`"
-        )
+        help = f"`{path[2]}` belongs to `[{located.table_name(path, 2)}.lora]`"
+        return located.problem_of_key(path, problem.message, help)
     return problem
 
 

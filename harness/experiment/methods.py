@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import Problem
+from harness.experiment.document import KeyPath, key_name
 from harness.experiment.keys import keys
-from harness.experiment.located import KeyPath, Located, key_name
+from harness.experiment.located import Located
 from harness.experiment.model_checks import is_hub_id
 from harness.experiment.project import Project
 from harness.experiment.schema import TRAINED, Base, Method, Tuned
@@ -84,7 +85,7 @@ def check_what_is_trained_on(located: Located, tuned: Mapping[str, Tuned]) -> li
         for name, one in tuned.items():
             if one.early_stopping is not None and one.method in TRAINED:
                 at = ("tuned", name, "early_stopping")
-                message = f"`{_name(located, at)}` needs rows to measure the validation loss on"
+                message = f"`{located.name(at)}` needs rows to measure the validation loss on"
                 problems.append(located.problem(at, message, 'add [data.validation] with source = "…"'))
     return problems
 
@@ -94,7 +95,7 @@ def _check_keys(located: Located, name: str, tuned: Tuned) -> list[Problem]:
     problems = []
     for key in sorted(KEYS_OF_METHOD[tuned.method].needs - table.keys()):
         at: KeyPath = ("tuned", name)
-        message = f'`{_name(located, at)}` has `method = "{tuned.method}"`, which needs `{key}`'
+        message = f'`{located.name(at)}` has `method = "{tuned.method}"`, which needs `{key}`'
         problems.append(located.problem_of_table(at, message, _NEEDED[key]))
     return problems + [
         _useless(located, name, key, tuned.method)
@@ -125,7 +126,7 @@ def _useless(located: Located, name: str, key: str, method: Method) -> Problem:
     chosen = ("tuned", name, "method")
     written = located.written(at)
     if written[:2] == located.written(chosen)[:2] or written[:1] != ("tuned",):
-        message = f'`{_name(located, at)}` has no use with `method = "{method}"`: {why}'
+        message = f'`{located.name(at)}` has no use with `method = "{method}"`: {why}'
         return located.problem(at, message, remedy)
     message = (
         f'`tuned.{name}` inherits `{key_name(written)}`, which has no use with `method = "{method}"`: {why}'
@@ -146,7 +147,7 @@ def _check_quantization(located: Located, name: str, tuned: Tuned, base: Base | 
         return [located.problem(at, f"{message}: {_WHY_NOT_QUANTIZED[tuned.method]}", remedy)]
     if tuned.quantization is not None and tuned.quantization != base.quantization:
         at = ("tuned", name, "quantization")
-        message = f"`{_name(located, at)}` differs from `base.quantization`; a pair has one quantisation"
+        message = f"`{located.name(at)}` differs from `base.quantization`; a pair has one quantisation"
         return [located.problem(at, message, "leave one of the two out")]
     return []
 
@@ -163,7 +164,7 @@ def _check_loaded(located: Located, name: str, tuned: Tuned, project: Project) -
     problems = [located.placed(at, trouble)] if trouble else []
     if tuned.revision is not None and not is_hub_id(source, project.root):
         at = ("tuned", name, "revision")
-        message = f"`{_name(located, at)}` belongs to a source of the hub; `{source}` is none"
+        message = f"`{located.name(at)}` belongs to a source of the hub; `{source}` is none"
         problems.append(located.problem(at, message, "take it out"))
     return problems
 
@@ -174,18 +175,18 @@ def _check_numbers(located: Located, name: str, tuned: Tuned) -> list[Problem]:
     if isinstance(tuned.micro_batch_size, int) and tuned.batch_size % tuned.micro_batch_size:
         at: KeyPath = ("tuned", name, "micro_batch_size")
         message = (
-            f"`{_name(located, at)}` must divide `batch_size`: "
+            f"`{located.name(at)}` must divide `batch_size`: "
             f"{tuned.batch_size} rows do not split into parts of {tuned.micro_batch_size}"
         )
         fitting = [size for size in range(1, tuned.batch_size + 1) if tuned.batch_size % size == 0]
         problems.append(located.problem(at, message, f"write one of {', '.join(map(str, fitting))}"))
     if tuned.partial is not None and tuned.partial.top_layers is None and not tuned.partial.modules:
         at = ("tuned", name, "partial")
-        message = f"`{_name(located, at)}` chooses nothing to train"
+        message = f"`{located.name(at)}` chooses nothing to train"
         problems.append(located.problem(at, message, "write `top_layers = …` or `modules = […]`"))
     if tuned.prompt is not None and not (tuned.prompt.system or tuned.prompt.shots):
         at = ("tuned", name, "prompt")
-        message = f"`{_name(located, at)}` writes nothing before the question"
+        message = f"`{located.name(at)}` writes nothing before the question"
         problems.append(located.problem(at, message, 'write `system = "…"`, or `shots` of at least 1'))
     return problems
 
@@ -213,10 +214,6 @@ def _check_strengths(located: Located, name: str, tuned: Tuned, project: Project
     if fields.get("init_lora_weights") == "loftq":
         reasons.append('`init_lora_weights = "loftq"`: it begins by changing the base\'s own weights')
     for reason in reasons:
-        message = f"`{_name(located, at)}` cannot be measured with {reason}"
+        message = f"`{located.name(at)}` cannot be measured with {reason}"
         problems.append(located.problem(at, message, "take one of the two out"))
     return problems
-
-
-def _name(located: Located, at: KeyPath) -> str:
-    return key_name(located.written(at))

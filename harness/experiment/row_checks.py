@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from harness.errors import Problem
-from harness.experiment.located import KeyPath, Located, key_name
+from harness.experiment.document import KeyPath
+from harness.experiment.located import Located
 from harness.experiment.project import Project
 from harness.experiment.templates import template_error
 from harness.experiment.validate import value_at
@@ -35,7 +36,7 @@ def check_rows(located: Located, tuned: Iterable[str], project: Project) -> list
 
 
 def _same_source(located: Located, at: KeyPath) -> Problem:
-    name = key_name(located.written(at))
+    name = located.name(at)
     remedy = "validation rows must not be trained on"
     if at[-1] == "replay":
         remedy = "replay general rows, of another source"
@@ -47,7 +48,7 @@ def _check_template(located: Located, at: KeyPath, rows: dict[str, Any]) -> list
     if not isinstance(template, dict):
         return []
     problems = []
-    name = key_name(located.written(at))
+    name = located.name(at)
     if rows.get("format", "auto") != "auto":
         message = f"`{name}` makes the text, so `format` has no use beside it"
         problems.append(located.problem((*at[:-1], "format"), message, "take one of the two out"))
@@ -67,5 +68,5 @@ def template_problem(located: Located, at: KeyPath, text: Any) -> Problem | None
         return None
     said, line = wrong
     where = f" in its line {line}" if line > 1 else ""
-    message = f"`{key_name(located.written(at))}` is not a valid Jinja template{where}: {said}"
+    message = f"`{located.name(at)}` is not a valid Jinja template{where}: {said}"
     return located.problem(at, message, "columns stand in braces: {{ title }}")

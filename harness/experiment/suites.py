@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.errors import ConfigurationError, Problem
+from harness.experiment.document import KeyPath, key_name, read_document
+from harness.experiment.environment import interpolated
 from harness.experiment.keys import keys
-from harness.experiment.located import KeyPath, Located, key_name, read_located
+from harness.experiment.located import Located, located
 from harness.experiment.metrics import METRICS, METRICS_OF_KIND
 from harness.experiment.project import Project
 from harness.experiment.row_checks import template_problem
@@ -21,10 +24,10 @@ from harness.experiment.validate import (
     value_at,
     without,
 )
+from harness.experiment.written import written
 
 _ANY_KIND = {"kind", "data", "metrics", "primary", "gate", "cluster", "limit"}
 _TEMPLATES = ("prompt", "choices", "answer", "text")
-
 
 KEYS_OF_KIND = {
     "multiple_choice": keys("data prompt choices answer", "num_fewshot"),
@@ -35,39 +38,51 @@ KEYS_OF_KIND = {
 }
 
 
-def load_suites(located: Located, project: Project) -> tuple[list[LoadedSuite], list[Problem]]:
-    """The suites that the experiment `located` names. Problems in a suite point into its own file."""
+@dataclass(frozen=True)
+class ReadSuite:
+    """A suite's file: the suite, or None, and what is wrong with it."""
+
+    suite: Suite | None
+    problems: list[Problem]
+
+
+def read_suite(name: str, project: Project) -> ReadSuite:
+    """Reads and checks the suite's file. A problem with a file that cannot be read has no place."""
+    try:
+        tree, problems = interpolated(written(read_document(project.root / name)))
+    except ConfigurationError as error:
+        return ReadSuite(None, list(error.problems))
+    found = located(tree)
+    more, faulty = validation_problems(found, Suite)
+    problems += more
+    tasks = without(found.table, faulty).get("task")
+    for task, table in tasks.items() if isinstance(tasks, dict) else ():
+        problems += _TaskCheck(found, task, table).problems(project)
+    return ReadSuite(valid(Suite, found.table), problems)
+
+
+def load_suites(
+    experiment: Located, read: Callable[[str], ReadSuite]
+) -> tuple[list[LoadedSuite], list[Problem]]:
+    """The suites that the experiment names. Problems in a suite point into its own file."""
     suites: list[LoadedSuite] = []
     problems: list[Problem] = []
     seen: dict[str, str] = {}
     roles: tuple[Literal["domain", "general"], ...] = ("domain", "general")
     for role in roles:
-        for index, name in texts_at(located.table, ("suites", role)):
+        for index, name in texts_at(experiment.table, ("suites", role)):
             at: KeyPath = ("suites", role, index)
-            try:
-                suite, found = _load_suite(project.root / name, project)
-            except ConfigurationError as error:
-                problems += [located.placed(at, problem) for problem in error.problems]
-                continue
-            problems += found
-            if suite and suite.name in seen:
-                message = f'"{name}" is a second suite named "{suite.name}", after "{seen[suite.name]}"'
-                problems.append(
-                    located.problem(at, message, "a suite stands in an experiment once, with one role")
-                )
-            elif suite:
-                seen[suite.name] = name
-                suites.append(LoadedSuite(path=name, role=role, suite=suite))
+            found = read(name)
+            problems += [experiment.placed(at, problem) for problem in found.problems]
+            if found.suite and found.suite.name in seen:
+                first = seen[found.suite.name]
+                message = f'"{name}" is a second suite named "{found.suite.name}", after "{first}"'
+                help = "a suite stands in an experiment once, with one role"
+                problems.append(experiment.problem(at, message, help))
+            elif found.suite:
+                seen[found.suite.name] = name
+                suites.append(LoadedSuite(path=name, role=role, suite=found.suite))
     return suites, problems
-
-
-def _load_suite(file: Path, project: Project) -> tuple[Suite | None, list[Problem]]:
-    located = read_located(file)
-    problems, faulty = validation_problems(located, Suite)
-    tasks = without(located.table, faulty).get("task")
-    for name, table in tasks.items() if isinstance(tasks, dict) else ():
-        problems += _TaskCheck(located, name, table).problems(project)
-    return valid(Suite, located.table), problems
 
 
 class _TaskCheck:
