@@ -26,7 +26,8 @@ LEFT_OUT = frozenset(
 )
 
 # PEFT dispatches on the text; `pissa_niter_<n>` carries a number.
-_INITIALISATIONS = r"^(gaussian|eva|olora|pissa|pissa_niter_\d+|corda|loftq|orthogonal|mica)$"
+_Initialisation = Literal["gaussian", "eva", "olora", "pissa", "corda", "loftq", "orthogonal", "mica"]
+_PissaSteps = Annotated[str, Field(pattern=r"^pissa_niter_\d+$")]
 
 
 class _Fields(BaseModel):
@@ -108,7 +109,7 @@ class LoraFields(_Fields):
     bias: Literal["none", "all", "lora_only"] = "none"
     use_rslora: bool = False
     modules_to_save: list[str] | None = None
-    init_lora_weights: bool | Annotated[str, Field(pattern=_INITIALISATIONS)] = True
+    init_lora_weights: bool | _Initialisation | _PissaSteps = True
     layers_to_transform: int | list[int] | None = None
     layers_pattern: str | list[str] | None = None
     rank_pattern: dict[str, int] | None = None
@@ -140,11 +141,13 @@ class LoraFields(_Fields):
         if isinstance(self.target_modules, str):
             for name in ("layers_to_transform", "layers_pattern"):
                 if getattr(self, name) is not None:
-                    raise ValueError(f"`{name}` needs `target_modules` as a list, not as text")
+                    raise ValueError(f'`{name}` needs `target_modules` as a list; write ["q_proj", "v_proj"]')
         if self.layers_pattern and self.layers_to_transform is None:
-            raise ValueError("`layers_pattern` needs `layers_to_transform` beside it")
+            raise ValueError("`layers_pattern` needs `layers_to_transform`; write it beside it")
         if self.init_lora_weights == "loftq" and self.loftq_config is None:
-            raise ValueError('`init_lora_weights = "loftq"` needs `loftq_config`')
+            raise ValueError('`init_lora_weights = "loftq"` needs `loftq_config`; add a table of that name')
         if self.lora_bias and (self.use_dora or isinstance(self.init_lora_weights, str)):
-            raise ValueError("`lora_bias` works neither with DoRA nor with a named initialisation")
+            raise ValueError(
+                "`lora_bias` works neither with DoRA nor with a named initialisation; take one of the two out"
+            )
         return self
