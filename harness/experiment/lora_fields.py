@@ -98,7 +98,43 @@ class Kasa(_Fields):
 
 
 class LoraFields(_Fields):
-    """PEFT's LoraConfig. Lists stay lists, because PEFT tells them from text by their type."""
+    """PEFT's LoraConfig. Lists stay lists, because PEFT tells them from text by their type.
+
+    r:                       rank of the adapter's matrices
+    target_modules:          "all-linear", a list of module names, or one regular expression
+    exclude_modules:         module names that get no adapter
+    lora_alpha:              the adapter's output is scaled by lora_alpha / r
+    lora_dropout:            share of the adapter's inputs that is dropped in training
+    fan_in_fan_out:          whether weights are stored transposed, as in GPT-2
+    bias:                    which of the base's biases are trained
+    use_rslora:              scale by lora_alpha / √r instead
+    modules_to_save:         modules of which whole copies are trained and stored
+    init_lora_weights:       how the matrices begin; those that rewrite the base are stored as plain LoRA
+    layers_to_transform:     indexes of the layers that get an adapter
+    layers_pattern:          name of the list of layers, where PEFT cannot find it
+    rank_pattern:            ranks of single modules
+    alpha_pattern:           alphas of single modules
+    megatron_config:         Megatron's parallel layers
+    megatron_core:           the module of Megatron's core
+    trainable_token_indices: tokens whose embedding is trained
+    loftq_config:            for init_lora_weights = "loftq"
+    eva_config:              for init_lora_weights = "eva"
+    corda_config:            for init_lora_weights = "corda"
+    lora_ga_config:          for LoRA-GA
+    use_dora:                weight-decomposed LoRA
+    velora_config:           for VeLoRA
+    alora_invocation_tokens: tokens after which the adapter is active
+    use_qalora:              quantisation-aware LoRA
+    qalora_group_size:       its group size
+    monteclora_config:       for MonteCLoRA
+    layer_replication:       layers that are repeated
+    lora_bias:               a trained bias in the adapter
+    target_parameters:       parameters, rather than modules, that get an adapter
+    use_bdlora:              block-diagonal LoRA
+    arrow_config:            for Arrow routing
+    kasa_config:             for KaSA
+    ensure_weight_tying:     keep tied weights tied
+    """
 
     r: Annotated[int, Field(ge=1)] = 8
     target_modules: str | list[str] | None = None
