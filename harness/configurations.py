@@ -151,9 +151,7 @@ class Maker:
     def _source(self, model: str, revision: str | None) -> ModelSource:
         return model_source(model, revision, self.loaded.root)
 
-    def _change(
-        self, name: str, model: Mapping[str, Any], recipe: Tuned, seed: int | None
-    ) -> Step | None:
+    def _change(self, name: str, model: Mapping[str, Any], recipe: Tuned, seed: int | None) -> Step | None:
         if recipe.adapter is not None:
             adapter = self._source(recipe.adapter, recipe.revision)
             return step("adapters", name, {**model, "adapter": dict(adapter.identity)})
@@ -174,7 +172,9 @@ class Maker:
     def _measurements(self, made: _Made, validation: bool = False) -> dict[TaskKey, Step]:
         on, split = (" (validation)", {"split": "validation"}) if validation else ("", {})
         return {
-            key: step("measurements", f"{made.name} on {'/'.join(key)}{on}", {**made.inputs, **inputs, **split})
+            key: step(
+                "measurements", f"{made.name} on {'/'.join(key)}{on}", {**made.inputs, **inputs, **split}
+            )
             for key, inputs in self.tasks.items()
             if not validation or key in self.validated
         }
@@ -189,7 +189,9 @@ class Maker:
 def _conversion(source: ModelSource) -> Step | None:
     if not source.needs_conversion:
         return None
-    return step("models", f"model {Path(source.location).name}", {"source": dict(source.identity), "format": 1})
+    return step(
+        "models", f"model {Path(source.location).name}", {"source": dict(source.identity), "format": 1}
+    )
 
 
 def _description(recipe: Tuned, base: str, seed: int | None, strength: float) -> str:

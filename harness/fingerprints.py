@@ -74,4 +74,3 @@ def training_inputs(model: Inputs, loaded: LoadedExperiment, recipe: Tuned, seed
             if entry is not None
         ],
     }
-

@@ -15,8 +15,6 @@ from harness.experiment.schema import LoadedExperiment, Quantization, Tuned
 from harness.fingerprints import task_inputs
 from harness.store.artifacts import Step
 
-KEY_LENGTH = 24
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -63,7 +61,7 @@ def make_plan(loaded: LoadedExperiment) -> Plan:
         configurations += maker.tuned(name, recipe, base)
     _refuse_equal_names(configurations, loaded)
     return Plan(
-        key=experiment_key(loaded)[:KEY_LENGTH],
+        key=experiment_key(loaded),
         configurations=tuple(configurations),
         pairs=tuple(_pairs(configurations, loaded)),
     )

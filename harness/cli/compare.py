@@ -12,9 +12,7 @@ from rich.table import Table
 from harness.cli.places import experiment_argument, open_store, store_option
 from harness.comparison.facts import Comparison, MetricFacts
 from harness.experiment.load import load_experiment
-from harness.experiment.resolved import experiment_key
-from harness.pipeline import stored_comparisons, stored_run
-from harness.plan import KEY_LENGTH
+from harness.gate.stored import stored_comparisons, stored_run
 
 # In a pipe rich takes 80 columns, which cuts names and intervals.
 PIPE_WIDTH = 160
@@ -27,7 +25,7 @@ def command(experiment: Path, store: Path | None) -> int:
     """Print the paired differences of the last run. Facts only; `harness gate` judges."""
     loaded = load_experiment(experiment)
     opened = open_store(loaded, store)
-    record = stored_run(loaded, opened, experiment_key(loaded)[:KEY_LENGTH])
+    record = stored_run(loaded, opened)
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
     for comparison in stored_comparisons(record, opened):
         console.print(_table(comparison))

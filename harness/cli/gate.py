@@ -8,11 +8,9 @@ import click
 
 from harness.cli.places import experiment_argument, open_store, store_option
 from harness.experiment.load import load_experiment
-from harness.experiment.resolved import experiment_key
 from harness.gate.formats import as_json
+from harness.gate.stored import judged, stored_run
 from harness.gate.verdict import EndpointStatus, GateResult
-from harness.pipeline import judged, stored_run
-from harness.plan import KEY_LENGTH
 
 MARKS = {
     EndpointStatus.IMPROVED: "▲",
@@ -34,7 +32,7 @@ def command(experiment: Path, store: Path | None, form: str) -> int:
     """
     loaded = load_experiment(experiment)
     opened = open_store(loaded, store)
-    record = stored_run(loaded, opened, experiment_key(loaded)[:KEY_LENGTH])
+    record = stored_run(loaded, opened)
     result = judged(record, opened, loaded.experiment.gate)
     click.echo(as_json(result) if form == "json" else _human(result), nl=False)
     return result.exit_code

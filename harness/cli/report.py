@@ -8,9 +8,7 @@ import click
 
 from harness.cli.places import experiment_argument, open_store, report_folder, store_option
 from harness.experiment.load import load_experiment
-from harness.experiment.resolved import experiment_key
-from harness.pipeline import judged, stored_comparisons, stored_run
-from harness.plan import KEY_LENGTH
+from harness.gate.stored import judged, stored_run
 from harness.report.collect import collect
 from harness.report.render import render_report
 
@@ -25,9 +23,9 @@ def command(experiment: Path, store: Path | None, output: Path | None) -> int:
     """Write report.html and report.md from stored results."""
     loaded = load_experiment(experiment)
     opened = open_store(loaded, store)
-    record = stored_run(loaded, opened, experiment_key(loaded)[:KEY_LENGTH])
+    record = stored_run(loaded, opened)
     policy = loaded.experiment.gate
     result = judged(record, opened, policy)
-    facts = collect(record, opened, policy, result, stored_comparisons(record, opened))
+    facts = collect(record, opened, policy, result)
     click.echo(render_report(facts, output or report_folder(loaded)))
     return 0

@@ -16,7 +16,7 @@ from harness.cli.progress import progress_to
 from harness.experiment.limit import limited
 from harness.experiment.load import load_experiment
 from harness.gate.verdict import Verdict
-from harness.pipeline import Outcome, run, stored_comparisons
+from harness.pipeline import Outcome, run
 from harness.report.collect import collect
 from harness.report.inert import visible
 from harness.report.render import render_report
@@ -53,8 +53,7 @@ def command(experiment: Path, store: Path | None, limit: int | None) -> int:
     opened = open_store(loaded, store)
     with progress_to(console) as progress:
         outcome = run(loaded, opened, progress)
-    comparisons = stored_comparisons(outcome.record, opened)
-    facts = collect(outcome.record, opened, loaded.experiment.gate, outcome.result, comparisons)
+    facts = collect(outcome.record, opened, loaded.experiment.gate, outcome.result)
     report = render_report(facts, report_folder(loaded))
     _close(console, outcome, report, f"harness gate {experiment}" if limit is None else "")
     return 0

@@ -20,9 +20,7 @@ def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pai
     Never raises for bad measurements: what cannot be compared is a problem of the task or, where it
     concerns the pair as a whole, of the comparison (which then holds no numbers at all).
     """
-    facts = Comparison(
-        base=pair.base, tuned=pair.tuned, differs_in=pair.differs_in, declared=pair.declared
-    )
+    facts = Comparison(base=pair.base, tuned=pair.tuned, differs_in=pair.differs_in, declared=pair.declared)
     problems = pair_problems(base, tuned, pair)
     if problems:
         return facts.model_copy(update={"problems": problems})
