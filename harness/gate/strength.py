@@ -88,7 +88,7 @@ def domain_gain(comparison: Comparison) -> float | None:
 
 
 def excess(comparison: Comparison, policy: Gate) -> float:
-    """How far the worst general loss is beyond its limit, as a multiple of the limit less one; ≤ 0 is within."""
+    """How far the worst general loss is beyond its limit, in limits; 0 or less is within."""
     shares = [0.0]
     losses = [(task, _change(task)) for task in comparison.tasks if _decides(task, "general")]
     rates = [-change for task, change in losses if change is not None and _unit(task) == "rate"]

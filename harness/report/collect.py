@@ -23,6 +23,9 @@ from harness.store.artifacts import Store
 from harness.store.measurements import Measurement, read_measurement
 from harness.store.runs import RecordedConfiguration, RunRecord, made, read_step
 
+# Name of a configuration → the record of the step that keeps its adapter or weights.
+Changes = Mapping[str, dict[str, Any]]
+
 
 def collect(record: RunRecord, store: Store, policy: Gate, result: GateResult) -> ReportFacts:
     """The report's facts. Raises RunFailed where a stored file is damaged."""
@@ -103,9 +106,7 @@ def _proofs(record: RunRecord, store: Store) -> Iterator[Proof]:
             )
 
 
-def _trained(
-    record: RunRecord, changes: Mapping[str, dict[str, Any]]
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _trained(record: RunRecord, changes: Changes) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every training once, whatever the number of its strengths, under its name without them."""
     seen = set()
     for entry in record.configurations:
@@ -115,7 +116,7 @@ def _trained(
             yield entry.name.partition("@")[0], changes[entry.name]
 
 
-def _trainings(record: RunRecord, changes: Mapping[str, dict[str, Any]]) -> Iterator[Training]:
+def _trainings(record: RunRecord, changes: Changes) -> Iterator[Training]:
     for name, change in _trained(record, changes):
         micro, batch = change["micro_batch_size"], change["batch_size"]
         yield Training(
@@ -155,7 +156,7 @@ def _generations(record: RunRecord, store: Store) -> Iterator[Generation]:
 def _costs(
     record: RunRecord,
     measured: Mapping[str, Sequence[Measurement]],
-    changes: Mapping[str, dict[str, Any]],
+    changes: Changes,
 ) -> Iterator[Cost]:
     for name, change in _trained(record, changes):
         yield Cost(

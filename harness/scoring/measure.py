@@ -35,7 +35,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Asking:
-    """How documents become prompts: after a system prompt, and in the turns of a chat template, or neither."""
+    """How documents become prompts: after a system prompt, in the turns of a chat template, or neither."""
 
     system: str | None = None
     chat_template: Callable[..., str] | None = None

@@ -1,4 +1,4 @@
-"""Tasks made ready for one load: compiled, their requests built once for all configurations that share them."""
+"""Tasks made ready for one load: their requests are built once for all configurations that share them."""
 
 from __future__ import annotations
 
