@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from harness.configurations import Configuration
 from harness.data.task_rows import task_rows
-from harness.data.training_rows import TrainingRows, mixed, training_rows
+from harness.data.training_rows import Mixture, TrainingRows, mixed, training_rows
 from harness.errors import ConfigurationError, Problem
 from harness.experiment.model_source import model_source
 from harness.experiment.schema import Base, LoadedExperiment, Quantization, Tuned
@@ -103,13 +103,13 @@ class _Making:
         train_on, validation = self._rows(recipe, seed)
         return Job(name, self.base, recipe, seed, train_on, validation)
 
-    def _rows(self, recipe: Tuned, seed: int) -> tuple[TrainingRows, TrainingRows]:
+    def _rows(self, recipe: Tuned, seed: int) -> tuple[TrainingRows | Mixture, TrainingRows]:
         root, data = self.loaded.root, self.loaded.experiment.data
         assert data is not None  # loading has refused a training without data
-        rows = training_rows(data.train, root)
-        if recipe.replay is not None:
-            rows = mixed(rows, training_rows(recipe.replay, root), recipe.replay.fraction, seed)
-        return rows, training_rows(data.validation, root)
+        rows, validation = training_rows(data.train, root), training_rows(data.validation, root)
+        if recipe.replay is None:
+            return rows, validation
+        return mixed(rows, training_rows(recipe.replay, root), recipe.replay.fraction, seed), validation
 
     def train(self, configuration: Configuration, job: Job) -> None:
         step = _change(configuration)
