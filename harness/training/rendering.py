@@ -174,7 +174,8 @@ def _tokenised(values: dict[str, Any], number: int, tokenizer: Any) -> _Draft:
     if highest >= len(tokenizer):
         raise UsageError(
             f"training row {number:,} holds the token {highest:,}, and this model's tokenizer has "
-            f"{len(tokenizer):,}: the rows were tokenised for another model. Tokenise them again, or give the text itself."
+            f"{len(tokenizer):,}: the rows were tokenised for another model. Tokenise them again, or give "
+            "their text."
         )
     return _Draft(tuple(values["input_ids"]), tuple(values["labels"]))
 
@@ -185,19 +186,19 @@ def _ended(text: str, tokenizer: Any) -> str:
 
 
 def _notes(drafts: Sequence[_Draft], tokenizer: Any) -> Iterator[str]:
+    of_all = f"of {len(drafts):,} rows"
     merged = sum(draft.merged for draft in drafts)
     if merged:
         yield (
-            f"{merged:,} of {len(drafts):,} rows: the prompt's tokens end otherwise once the completion follows, "
-            "and the loss begins where they part. Begin the completion with the space or line break that ends "
-            "the prompt, or set base.chat_template to a template that renders both alike."
+            f"{merged:,} {of_all}: the prompt's tokens end otherwise once the completion follows, and the "
+            "loss begins where they part. Begin the completion with the space or line break that ends the "
+            "prompt, or set base.chat_template to a template that renders both alike."
         )
     unended = sum(not draft.ended for draft in drafts)
     if unended:
         yield (
-            f"{unended:,} of {len(drafts):,} rows: the token that ends the assistant's turn is not trained on, "
-            "so the model may not learn to stop. Set base.chat_template to a template that has it in the "
-            "assistant's part."
+            f"{unended:,} {of_all}: the token that ends the assistant's turn is not trained on, so the model "
+            "may not learn to stop. Set base.chat_template to a template that has it in the assistant's part."
         )
     if not tokenizer.eos_token:
         yield "the tokenizer has no end-of-sequence token, so the model cannot learn to stop."
