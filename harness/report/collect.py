@@ -118,7 +118,7 @@ def _trained(record: RunRecord, changes: Changes) -> Iterator[tuple[str, dict[st
 
 def _trainings(record: RunRecord, changes: Changes) -> Iterator[Training]:
     for name, change in _trained(record, changes):
-        micro, batch = change["micro_batch_size"], change["batch_size"]
+        micro, batch = change["micro_batch_size"], change["made_from"]["recipe"]["batch_size"]
         yield Training(
             name=name,
             seed=change["seed"],
