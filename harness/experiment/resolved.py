@@ -7,6 +7,7 @@ import json
 import re
 from typing import Any
 
+from harness.experiment.methods import has_use
 from harness.experiment.schema import LoadedExperiment
 
 
@@ -34,8 +35,16 @@ def experiment_key(loaded: LoadedExperiment) -> str:
 
 
 def resolved_toml(loaded: LoadedExperiment) -> str:
-    """The experiment's own file with every default. A key without a value is a comment."""
-    return "\n".join(_table_lines(resolved(loaded)["experiment"], ())) + "\n"
+    """The experiment's own file with every default that its methods use.
+
+    A key without a value is a comment.
+    """
+    table = resolved(loaded)["experiment"]
+    table["tuned"] = {
+        name: {key: value for key, value in one.items() if has_use(key, one["method"])}
+        for name, one in table["tuned"].items()
+    }
+    return "\n".join(_table_lines(table, ())) + "\n"
 
 
 def _table_lines(table: dict[str, Any], path: tuple[str, ...]) -> list[str]:

@@ -26,9 +26,7 @@ def base(model_folder: Path) -> Loaded:
 
 def trained(base: Loaded, folder: Path, change: float, only: str = "mlp") -> Path:
     """Weights as a partial fine-tune leaves them: the layers named `only`, each moved by `change`."""
-    moved = {
-        name: weight.detach() + change for name, weight in base.model.named_parameters() if only in name
-    }
+    moved = {name: weight.detach() + change for name, weight in base.model.named_parameters() if only in name}
     save_file(moved, folder / TRAINED_WEIGHTS)
     return folder
 
