@@ -22,12 +22,19 @@ def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pai
     """
     problems = pair_problems(base, tuned, pair)
     if problems:
-        return Comparison(base=pair.base, tuned=pair.tuned, differs_in=pair.differs_in, problems=problems)
+        return Comparison(
+            base=pair.base,
+            tuned=pair.tuned,
+            differs_in=pair.differs_in,
+            problems=problems,
+            declared=pair.declared,
+        )
     tasks = tuple(task_facts(task, pair) for task in pair_tasks(base, tuned, pair))
     return Comparison(
         base=pair.base,
         tuned=pair.tuned,
         differs_in=pair.differs_in,
+        declared=pair.declared,
         tasks=tasks,
         general_average=average_difference([task for task in tasks if task.role == "general"]),
         suites=tuple(_suite_facts(suite, tasks, pair) for suite in pair.roles),

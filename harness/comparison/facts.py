@@ -20,18 +20,20 @@ class _Fact(BaseModel):
 class Pair(_Fact):
     """What is compared and on what terms.
 
-    differs_in: the one condition that may differ. A tuning pair ("adapter") is at one quantisation.
+    differs_in: the one condition that may differ. A tuning pair (all but the last) is at one quantisation.
     roles:      suite → what the experiment wants of it; every suite named here must be measured.
     ungated:    (suite, task) of tasks that are shown but decide nothing.
     problems:   what the making wing found ("the adapter is not live"); any makes the pair NOT COMPARABLE.
+    declared:   differences that the experiment declares, in sentences ("prompts differ, joined by document").
     """
 
     base: str
     tuned: str
-    differs_in: Literal["adapter", "quantization"]
+    differs_in: Literal["adapter", "weights", "model", "prompt", "quantization"]
     roles: Mapping[str, Role]
     ungated: frozenset[tuple[str, str]] = frozenset()
     problems: tuple[str, ...] = ()
+    declared: tuple[str, ...] = ()
 
 
 class Flip(_Fact):
@@ -101,13 +103,15 @@ class SuiteFacts(_Fact):
 class Comparison(_Fact):
     """One pair. `problems` non-empty means NOT COMPARABLE: no number may be shown.
 
+    `declared` are the pair's: differences that the experiment itself states, so no problems.
     `general_average` is the unweighted mean over all gated general tasks whose primary is a rate.
     """
 
     base: str
     tuned: str
-    differs_in: Literal["adapter", "quantization"]
+    differs_in: Literal["adapter", "weights", "model", "prompt", "quantization"]
     problems: tuple[str, ...] = ()
+    declared: tuple[str, ...] = ()
     tasks: tuple[TaskFacts, ...] = ()
     general_average: Estimate | None = None
     suites: tuple[SuiteFacts, ...] = ()
