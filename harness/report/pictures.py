@@ -116,13 +116,13 @@ def _panel(panel: Panel, name: str, narrow: bool) -> alt.LayerChart:
     # Narrow texts stand on the grid: a halo in the colour of the paper keeps them readable.
     halo = {**text, "color": PAPER, "stroke": PAPER, "strokeWidth": 4}
     layers = (
-        alt.Chart(alt.NamedData("zero")).mark_rule(color=INK).encode(x="zero:Q"),
-        thin.encode(x="low95:Q", x2="high95:Q", color=colour),
-        thick.encode(x="low90:Q", x2="high90:Q", color=colour),
-        limit.transform_filter("datum.limit != null").encode(x="limit:Q"),
+        alt.Chart(alt.NamedData("zero")).mark_rule(color=INK).encode(alt.X("zero:Q")),
+        thin.encode(alt.X("low95:Q"), alt.X2("high95:Q"), color=colour),
+        thick.encode(alt.X("low90:Q"), alt.X2("high90:Q"), color=colour),
+        limit.transform_filter("datum.limit != null").encode(alt.X("limit:Q")),
         point.encode(x=alt.X("value:Q", scale=scale, axis=axis), color=colour, shape=shape),
         *(
-            chart.mark_text(align=side, **style).encode(x=alt.value(place), text=field)
+            chart.mark_text(align=side, **style).encode(alt.XValue(place), alt.Text(field))
             for style in ((halo, text) if narrow else (text,))
             for side, place, field in zip(sides, places, ("label:N", "beside:N"), strict=True)
         ),

@@ -173,11 +173,11 @@ def _plane_layers(
     across = alt.X("x:Q", scale=alt.Scale(domain=list(x), nice=False), axis=alt.Axis(title=titles[0], **axis))
     upward = alt.Y("y:Q", scale=alt.Scale(domain=list(y), nice=False), axis=alt.Axis(title=titles[1], **axis))
     zero, dots = alt.Chart(alt.NamedData("zero")), alt.Chart(alt.NamedData("dots"))
-    placed = dots.encode(x=across, y=upward, detail="line:N")
+    placed = dots.encode(across, upward, alt.Detail("line:N"))
     return (
-        zero.mark_rule(color=INK).encode(x="zero:Q"),
-        zero.mark_rule(color=INK).encode(y="zero:Q"),
-        placed.mark_line(color=PLAIN, strokeWidth=1.2).encode(order="order:Q"),
+        zero.mark_rule(color=INK).encode(alt.X("zero:Q")),
+        zero.mark_rule(color=INK).encode(alt.Y("zero:Q")),
+        placed.mark_line(color=PLAIN, strokeWidth=1.2).encode(alt.Order("order:Q")),
         placed.mark_point(filled=True, fill=PAPER, stroke=PLAIN, strokeWidth=1.2, size=26, opacity=1),
     )
 
@@ -193,14 +193,14 @@ def _plane_marks(width: int, narrow: bool) -> tuple[alt.Chart, ...]:
     )
     return (
         tuned.mark_rule(strokeWidth=1, strokeDash=[1, 2]).encode(
-            x="x:Q", x2=alt.value(margin - 4), y="y:Q", y2="label_y:Q", color=colour
+            alt.X("x:Q"), alt.Y("y:Q"), alt.Y2("label_y:Q"), colour, alt.X2Value(margin - 4)
         ),
-        tuned.mark_rule(strokeWidth=1.6).encode(x="x_low:Q", x2="x_high:Q", y="y:Q", color=colour),
-        tuned.mark_rule(strokeWidth=1.6).encode(x="x:Q", y="y_low:Q", y2="y_high:Q", color=colour),
-        point.encode(x="x:Q", y="y:Q", color=colour, shape=by_tone(alt.Shape, TONE_SHAPES)),
-        square.encode(x="x:Q", y="y:Q"),
+        tuned.mark_rule(strokeWidth=1.6).encode(alt.X("x_low:Q"), alt.X2("x_high:Q"), alt.Y("y:Q"), colour),
+        tuned.mark_rule(strokeWidth=1.6).encode(alt.X("x:Q"), alt.Y("y_low:Q"), alt.Y2("y_high:Q"), colour),
+        point.encode(alt.X("x:Q"), alt.Y("y:Q"), colour, by_tone(alt.Shape, TONE_SHAPES)),
+        square.encode(alt.X("x:Q"), alt.Y("y:Q")),
         chart.mark_text(align="left", color=INK, fontSize=12).encode(
-            x=alt.value(margin), y="label_y:Q", text="label:N"
+            alt.Y("label_y:Q"), alt.Text("label:N"), alt.XValue(margin)
         ),
     )
 
@@ -232,14 +232,14 @@ def _strength_panel(panel: StrengthPanel, name: str, size: tuple[int, int]) -> a
     dot = {"filled": True, "opacity": 1, "strokeWidth": 1.5}
     beside = {"xOffset": 9}
     layers = (
-        zero.encode(y="zero:Q"),
-        limits.encode(y="limit:Q"),
-        chosen.encode(x="chosen:Q"),
+        zero.encode(alt.Y("zero:Q")),
+        limits.encode(alt.Y("limit:Q")),
+        chosen.encode(alt.X("chosen:Q")),
         chart.mark_line(color=BETTER, strokeWidth=1.2).encode(y=upward),
-        chart.mark_rule(color=BETTER, strokeWidth=3.5).encode(y="test_low:Q", y2="test_high:Q"),
-        chart.mark_point(fill=BETTER, stroke=PAPER, size=85, **dot).encode(y="test:Q"),
-        chart.mark_rule(color=PLAIN, **beside).encode(y="validation_low:Q", y2="validation_high:Q"),
-        chart.mark_point(fill=PAPER, stroke=PLAIN, size=50, **dot, **beside).encode(y="validation:Q"),
+        chart.mark_rule(color=BETTER, strokeWidth=3.5).encode(alt.Y("test_low:Q"), alt.Y2("test_high:Q")),
+        chart.mark_point(fill=BETTER, stroke=PAPER, size=85, **dot).encode(alt.Y("test:Q")),
+        chart.mark_rule(color=PLAIN, **beside).encode(alt.Y("validation_low:Q"), alt.Y2("validation_high:Q")),
+        chart.mark_point(fill=PAPER, stroke=PLAIN, size=50, **dot, **beside).encode(alt.Y("validation:Q")),
     )
     title = alt.TitleParams(panel.title, anchor="start", frame="group", fontSize=12, offset=6)
     return alt.layer(*layers).properties(width=size[0], height=size[1], title=title)

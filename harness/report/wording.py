@@ -94,11 +94,6 @@ def change(unit: ChangeUnit, value: float, signed: bool = True) -> str:
     return number(value * change_scale(unit), _CHANGE_DIGITS[unit], signed) + _SUFFIX[unit]
 
 
-def brief_change(unit: ChangeUnit, value: float) -> str:
-    """A signed difference where the column says what it is relative to."""
-    return change(unit, value).removesuffix(" of the base")
-
-
 def span(unit: ChangeUnit, low: float, high: float) -> str:
     """An interval of a difference."""
     scale, digits = change_scale(unit), _CHANGE_DIGITS[unit]
@@ -145,6 +140,15 @@ def separation_cell(estimate: Estimate, higher_is_better: bool) -> Cell:
     return Cell("△ better", tone="better") if gained else Cell("▽ worse", tone="worse")
 
 
+def difference_cell(unit: ChangeUnit, estimate: Estimate, higher_is_better: bool, of: str = "") -> Cell:
+    """Mark and value; below them what it is of, where that has to be said, and the 90 % interval."""
+    read = separation_cell(estimate, higher_is_better)
+    # Where a column is relative, its title says to what.
+    value = change(unit, estimate.value).removesuffix(" of the base")
+    interval = span(unit, estimate.interval90.low, estimate.interval90.high).replace(" ", "\u00a0")
+    return Cell(f"{read.text[0]} {value}", f"{of}, {interval}" if of else interval, read.tone)
+
+
 def listed(names: Sequence[str]) -> str:
     """As a sentence lists them: a, b and c."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
@@ -157,6 +161,12 @@ def known(value: _T | None, say: Callable[[_T], str]) -> str:
 
 def count(value: float) -> str:
     return f"{value:,.0f}"
+
+
+def percent(fraction: float) -> str:
+    """Two digits where they say something: 0.35 %, 1.4 %, 83 %."""
+    digits = 0 if fraction >= 0.1 else 1 if fraction >= 0.01 else 2
+    return f"{100 * fraction:.{digits}f} %"
 
 
 def short_count(value: int) -> str:

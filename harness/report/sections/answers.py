@@ -29,6 +29,10 @@ def _count(task: TaskFacts, direction: str) -> int:
     return max(counted or 0, len(_flips(task, direction)))
 
 
+def _total(pair: Comparison, direction: Literal["loss", "win"]) -> int:
+    return sum(_count(task, direction) for task in pair.tasks if not task.problems)
+
+
 def _exchange(pair: Comparison, task: TaskFacts, flip: Flip) -> Exchange:
     base_mark, tuned_mark = ("✔", "✘") if flip.direction == "loss" else ("✘", "✔")
     return Exchange(
@@ -45,7 +49,7 @@ def _exchange(pair: Comparison, task: TaskFacts, flip: Flip) -> Exchange:
 def _group(pair: Comparison, direction: Literal["loss", "win"], most: int) -> Fold:
     tasks = [task for task in pair.tasks if not task.problems]
     counts = {f"{task.suite} / {task.task}": _count(task, direction) for task in tasks}
-    total = sum(counts.values())
+    total = _total(pair, direction)
     # In turn from every task, so that one task with many flips does not crowd out the others.
     turns = zip_longest(*(_flips(task, direction) for task in tasks))
     fair = [each for each in chain.from_iterable(turns) if each is not None][:most]
@@ -70,19 +74,24 @@ def _group(pair: Comparison, direction: Literal["loss", "win"], most: int) -> Fo
 
 
 def flips_section(facts: ReportFacts) -> Section | None:
-    """Items whose answer changed: from right to wrong (open, if the pairs are few), and back (folded)."""
+    """Items whose answer changed: from right to wrong (open, if the pairs are few), and back."""
     pairs = [
         pair
         for pair in shown_pairs(facts)
         if not pair.problems and any(task.flips or task.wins or task.losses for task in pair.tasks)
     ]
     most = min(MAX_FLIPS, MAX_ALL_FLIPS // (2 * len(pairs) or 1))
-    few = len(tuning_pairs(facts)) <= FEW
+    many = len(tuning_pairs(facts)) > FEW
     blocks: list[Block] = []
     for pair in pairs:
+        name = wording.pair_name(pair.base, pair.tuned)
         lost, won = (_group(pair, direction, most) for direction in _DIRECTIONS)
-        opened = few and pair.differs_in != "quantization" and bool(lost.blocks)
-        blocks += [Heading(wording.pair_name(pair.base, pair.tuned)), replace(lost, open=opened), won]
+        if many:
+            inside = (Heading(lost.summary), *lost.blocks, Heading(won.summary), *won.blocks)
+            blocks.append(Fold(f"{name}: {_total(pair, 'loss'):,} lost, {_total(pair, 'win'):,} won", inside))
+        else:
+            opened = pair.differs_in != "quantization" and bool(lost.blocks)
+            blocks += [Heading(name), replace(lost, open=opened), won]
     return Section("flips", "Answers that flipped", tuple(blocks)) if blocks else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ class _Columns:
 
     measures: tuple[Measure, ...]
     has_text: bool
-    several_bases: bool
+    usual_base: str
 
     def titles(self) -> tuple[Column, ...]:
         gains = (
@@ -90,20 +91,12 @@ def _general_text(pair: Comparison) -> list[tuple[TaskFacts, Estimate]]:
     ]
 
 
-def _difference(unit: wording.ChangeUnit, estimate: Estimate, better: bool = True, of: str = "") -> Cell:
-    """Mark and value, below them the task where it has to be named, and the 90 % interval."""
-    read = wording.separation_cell(estimate, better)
-    value = wording.brief_change(unit, estimate.value)
-    interval = wording.span(unit, estimate.interval90.low, estimate.interval90.high)
-    return Cell(f"{read.text[0]} {value}", f"{of}, {interval}" if of else interval, read.tone)
-
-
 def _gain(pair: Comparison, measure: Measure) -> Cell:
     estimate = difference(pair, measure)
     if estimate is None:
         problems = (text for task in pair.tasks if task.suite == measure.suite for text in task.problems)
         return Cell("⊘", next(problems, "no difference"), "void")
-    return _difference(measure.metric.unit, estimate, measure.metric.higher_is_better)
+    return wording.difference_cell(measure.metric.unit, estimate, measure.metric.higher_is_better)
 
 
 def _worst(found: list[tuple[TaskFacts, Estimate]], unit: wording.ChangeUnit, better: bool) -> Cell:
@@ -111,10 +104,10 @@ def _worst(found: list[tuple[TaskFacts, Estimate]], unit: wording.ChangeUnit, be
         return _DASH
     sign = 1 if better else -1
     task, estimate = min(found, key=lambda each: sign * each[1].value)
-    return _difference(unit, estimate, better, task.task)
+    return wording.difference_cell(unit, estimate, better, task.task)
 
 
-def _named(facts: ReportFacts, pair: Comparison, several_bases: bool) -> Cell:
+def _named(facts: ReportFacts, pair: Comparison, usual_base: str) -> Cell:
     """The configuration, and below it what it is."""
     notes = []
     configuration, curve = configuration_of(facts, pair.tuned), curve_of(facts, pair.tuned)
@@ -124,9 +117,9 @@ def _named(facts: ReportFacts, pair: Comparison, several_bases: bool) -> Cell:
         notes.append(f"strength {curve.chosen:g}")
     if configuration is not None and configuration.trainable_parameters is not None:
         trained, all_of_them = configuration.trainable_parameters, configuration.parameters
-        share = f" ({100 * trained / all_of_them:.2g} %)" if all_of_them else ""
+        share = f" ({wording.percent(trained / all_of_them)})" if all_of_them else ""
         notes.append(f"{wording.short_count(trained)} trained{share}")
-    if several_bases:
+    if pair.base != usual_base:
         notes.append(f"against {pair.base}")
     return Cell(pair.tuned, ", ".join(notes))
 
@@ -148,11 +141,11 @@ def _gate(facts: ReportFacts, pair: Comparison) -> Cell:
     if judgement is None:
         return Cell(wording.NONE, "not judged")
     mark, tone = wording.VERDICTS[judgement.verdict]
-    return Cell(f"{mark} {judgement.verdict.value}", tone=tone)
+    return Cell(f"{mark}\u00a0{judgement.verdict.value}", tone=tone)
 
 
 def _row(facts: ReportFacts, pair: Comparison, columns: _Columns) -> Row:
-    name = _named(facts, pair, columns.several_bases)
+    name = _named(facts, pair, columns.usual_base)
     if pair.problems:
         reason = Cell("⊘ not comparable", "; ".join(pair.problems), "void")
         return Row((name, *(_DASH,) * (len(columns.titles()) - 2), reason))
@@ -162,7 +155,7 @@ def _row(facts: ReportFacts, pair: Comparison, columns: _Columns) -> Row:
         (
             name,
             *(_gain(pair, measure) for measure in columns.measures),
-            _DASH if average is None else _difference("rate", average),
+            _DASH if average is None else wording.difference_cell("rate", average, True),
             _worst(_general_rates(pair), "rate", better=True),
             *text,
             *_costs(facts, pair),
@@ -219,13 +212,15 @@ def methods_section(facts: ReportFacts) -> Section | None:
     if len(pairs) < 2:
         return None
     comparable = [pair for pair in pairs if not pair.problems]
+    usual_base, uses = Counter(pair.base for pair in pairs).most_common(1)[0]
+    caption = f"Against {usual_base}{', unless the row names another base' if uses < len(pairs) else ''}"
     columns = _Columns(
         measures=domain_measures(pairs),
         has_text=any(_general_text(pair) for pair in comparable),
-        several_bases=len({pair.base for pair in pairs}) > 1,
+        usual_base=usual_base,
     )
     rows = tuple(_row(facts, pair, columns) for pair in pairs)
-    blocks: list[Block] = [Table(_TITLE, columns.titles(), rows), Text(_READING)]
+    blocks: list[Block] = [Table(caption, columns.titles(), rows), Text(_READING)]
     for measure in columns.measures:
         blocks += _plane(facts, comparable, measure)
     return Section("methods", _TITLE, tuple(blocks))

@@ -39,14 +39,8 @@ def _cell(point: StrengthPoint, pair: Comparison, measure: Measure) -> Cell:
     estimate = difference(pair, measure)
     if estimate is None:
         return Cell(wording.NONE)
-    metric = measure.metric
-    bounds, tone = estimate.interval90, wording.separation_cell(estimate, metric.higher_is_better).tone
-    interval = wording.span(metric.unit, bounds.low, bounds.high)
-    if point.strength == 0:
-        return Cell(
-            wording.change(metric.unit, estimate.value), f"{interval}; ✘ not equal to the base", "worse"
-        )
-    return Cell(wording.change(metric.unit, estimate.value), interval, tone)
+    cell = wording.difference_cell(measure.metric.unit, estimate, measure.metric.higher_is_better)
+    return cell if point.strength else Cell("✘ not equal to the base", f"{cell.text}, {cell.note}", "worse")
 
 
 def _row(point: StrengthPoint, chosen: float, measures: tuple[Measure, ...]) -> Row:
@@ -82,6 +76,19 @@ def _panel(curve: StrengthCurve, measure: Measure, policy: Gate) -> StrengthPane
     return StrengthPanel(title, tuple(marks), -100 * policy.max_drop_average if measure == GENERAL else None)
 
 
+def _items(curve: StrengthCurve, measures: tuple[Measure, ...]) -> str:
+    """How many items chose and how many judge."""
+    last = curve.points[-1]
+    counted = [
+        (measure.title, chosen_on.n, judged_on.n)
+        for measure in measures
+        if (chosen_on := difference(last.validation, measure)) is not None
+        and (judged_on := difference(last.test, measure)) is not None
+    ]
+    said = [f"{title}: {chosen:,} validation and {judged:,} test items" for title, chosen, judged in counted]
+    return f" ({'; '.join(said)})" if said else ""
+
+
 def _curve_blocks(curve: StrengthCurve, policy: Gate) -> list[Block]:
     name = curve.family if curve.seed is None else f"{curve.family}, seed {curve.seed}"
     pairs = [pair for point in curve.points for pair in (point.validation, point.test)]
@@ -92,7 +99,7 @@ def _curve_blocks(curve: StrengthCurve, policy: Gate) -> list[Block]:
         for measure in measures
     ]
     table = Table(
-        f"Gain and cost by strength: {name}",
+        f"Gain and cost by strength: {name}{_items(curve, measures)}",
         (Column("Strength"), *(Column(title, True) for title in titles)),
         tuple(_row(point, curve.chosen, measures) for point in curve.points),
     )
