@@ -12,10 +12,8 @@ from rich.table import Table
 from harness.cli.places import experiment_argument, for_each, open_store, store_option
 from harness.comparison.facts import Comparison, MetricFacts
 from harness.experiment.load import load_experiments
-from harness.experiment.resolved import experiment_key
 from harness.experiment.schema import LoadedExperiment
-from harness.pipeline import stored_comparisons, stored_run
-from harness.plan import KEY_LENGTH
+from harness.gate.stored import stored_comparisons, stored_run
 
 # In a pipe rich takes 80 columns, which cuts names and intervals.
 PIPE_WIDTH = 160
@@ -31,7 +29,7 @@ def command(experiment: Path, overrides: tuple[str, ...], store: Path | None) ->
 
     def show(loaded: LoadedExperiment) -> None:
         opened = open_store(loaded, store)
-        record = stored_run(loaded, opened, experiment_key(loaded)[:KEY_LENGTH])
+        record = stored_run(loaded, opened)
         if len(experiments) > 1:
             console.rule(loaded.experiment.name, align="left")
         for comparison in stored_comparisons(record, opened):

@@ -9,13 +9,11 @@ import click
 from harness.cli.places import experiment_argument, open_store, store_option
 from harness.errors import NothingMeasured
 from harness.experiment.load import load_experiments
-from harness.experiment.resolved import experiment_key
 from harness.experiment.schema import LoadedExperiment
 from harness.gate.formats import as_json, several_as_json
 from harness.gate.judge import gate, worst
+from harness.gate.stored import judged, stored_run
 from harness.gate.verdict import EndpointStatus, GateResult
-from harness.pipeline import judged, stored_run
-from harness.plan import KEY_LENGTH
 
 MARKS = {
     EndpointStatus.IMPROVED: "▲",
@@ -50,7 +48,7 @@ def command(experiment: Path, overrides: tuple[str, ...], store: Path | None, fo
 
 def _judged(loaded: LoadedExperiment, store: Path | None) -> GateResult:
     opened = open_store(loaded, store)
-    record = stored_run(loaded, opened, experiment_key(loaded)[:KEY_LENGTH])
+    record = stored_run(loaded, opened)
     return judged(record, opened, loaded.experiment.gate)
 
 

@@ -8,10 +8,8 @@ import click
 
 from harness.cli.places import experiment_argument, for_each, open_store, report_folder, store_option
 from harness.experiment.load import load_experiments
-from harness.experiment.resolved import experiment_key
 from harness.experiment.schema import LoadedExperiment
-from harness.pipeline import judged, stored_comparisons, stored_run
-from harness.plan import KEY_LENGTH
+from harness.gate.stored import judged, stored_run
 from harness.report.collect import collect
 from harness.report.render import render_report
 
@@ -28,10 +26,10 @@ def command(experiment: Path, overrides: tuple[str, ...], store: Path | None, ou
 
     def write(loaded: LoadedExperiment) -> None:
         opened = open_store(loaded, store)
-        record = stored_run(loaded, opened, experiment_key(loaded)[:KEY_LENGTH])
+        record = stored_run(loaded, opened)
         policy = loaded.experiment.gate
         result = judged(record, opened, policy)
-        facts = collect(record, opened, policy, result, stored_comparisons(record, opened))
+        facts = collect(record, opened, policy, result)
         folder = report_folder(loaded)
         if output is not None:
             folder = output / loaded.experiment.name if len(experiments) > 1 else output

@@ -18,7 +18,7 @@ from harness.experiment.cells import MOST_CONFIGURATIONS
 from harness.experiment.limit import limited
 from harness.experiment.load import load_cells
 from harness.gate.verdict import Verdict
-from harness.pipeline import Outcome, run, stored_comparisons
+from harness.pipeline import Outcome, run
 from harness.report.collect import collect
 from harness.report.inert import visible
 from harness.report.render import render_report
@@ -63,8 +63,7 @@ def command(
         opened = open_store(loaded, store)
         with progress_to(console) as progress:
             outcome = run(loaded, opened, progress)
-        comparisons = stored_comparisons(outcome.record, opened)
-        facts = collect(outcome.record, opened, loaded.experiment.gate, outcome.result, comparisons)
+        facts = collect(outcome.record, opened, loaded.experiment.gate, outcome.result)
         report = render_report(facts, report_folder(loaded))
         _close(console, outcome, report, following)
         results[loaded.experiment.name] = outcome.result

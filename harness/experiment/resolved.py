@@ -19,8 +19,11 @@ def resolved(loaded: LoadedExperiment) -> dict[str, Any]:
     }
 
 
+KEY_LENGTH = 24
+
+
 def experiment_key(loaded: LoadedExperiment) -> str:
-    """A hash of what affects results: all but the gate's policy and where the files lie."""
+    """A hash of what affects results, 24 hex digits: all but the gate's policy and where the files lie."""
     declared = resolved(loaded)
     del declared["experiment"]["gate"]
     for suite in declared["suites"]:
@@ -28,7 +31,7 @@ def experiment_key(loaded: LoadedExperiment) -> str:
         for task in suite["suite"]["task"].values():
             del task["gate"]
     text = json.dumps(declared, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
 
 def resolved_toml(loaded: LoadedExperiment) -> str:
