@@ -69,8 +69,11 @@ def _experiment_schema() -> dict[str, Any]:
     definitions["Matrix"]["additionalProperties"] = {"type": "array", "minItems": 1}
     for name, table in (("", schema), *definitions.items()):
         if name not in _WHOLE:
-            table.pop("required", None)
-            properties = {key: _or_unset(key, value) for key, value in table["properties"].items()}
+            needed = table.pop("required", [])
+            properties = {
+                key: value if key in needed or key in _NEVER_UNSET else _or_unset(value)
+                for key, value in table["properties"].items()
+            }
             table["properties"] = properties if name == "" else {**properties, "unset": _UNSET}
     definitions["Unset"] = {"type": "object", "properties": {"unset": _UNSET}, "required": ["unset"]}
     whole = _complete(Experiment)
@@ -81,7 +84,7 @@ def _experiment_schema() -> dict[str, Any]:
 _EXPERIMENT = "An experiment of harness: a base, tuned configurations, suites, a gate."
 _SUITE = "A suite of harness: a named set of tasks."
 _UNSET = {"description": "takes out what was inherited", "const": True}
-_NEVER_UNSET = ("version", "name", "extends", "matrix")
+_NEVER_UNSET = ("extends", "matrix")
 _WHOLE = ("Matrix", "Generate")  # no part of these is ever inherited
 
 
@@ -136,7 +139,9 @@ def _table(table: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
 
 def _value(value: dict[str, Any]) -> dict[str, Any]:
     """A key's schema. TOML has no null, and Draft 7 reads nothing beside `$ref`."""
-    value = {key: part for key, part in value.items() if key != "title" and (key, part) != ("default", None)}
+    value = {key: part for key, part in value.items() if key != "title"}
+    if value.get("default") is None or isinstance(value["default"], dict):
+        value.pop("default", None)
     options = [option for option in value.get("anyOf", []) if option != {"type": "null"}]
     if len(options) == 1:
         del value["anyOf"]
@@ -149,9 +154,9 @@ def _value(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _or_unset(key: str, value: dict[str, Any]) -> dict[str, Any]:
+def _or_unset(value: dict[str, Any]) -> dict[str, Any]:
     """The value, or `{ unset = true }`. A table has a key for that, or editors find its mistakes too late."""
-    if key in _NEVER_UNSET or "allOf" in value or value.get("type") == "object":
+    if "allOf" in value or value.get("type") == "object":
         return value
     beside = {key: part for key, part in value.items() if key in ("description", "default")}
     own = {key: part for key, part in value.items() if key not in beside}
