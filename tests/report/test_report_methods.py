@@ -290,6 +290,13 @@ def test_strength_zero_that_differs_from_the_base_is_called_out(ways: ReportFact
     assert text.count("| equal to the base") == 2
 
 
+def test_strength_zero_that_measured_nothing_is_not_called_equal(ways: ReportFacts) -> None:
+    (curve,) = ways.strengths
+    empty = curve.points[0].test.model_copy(update={"tasks": (), "general_average": None})
+    section = strength_section(ways.model_copy(update={"strengths": (altered(curve, 0, test=empty),)}))
+    assert "<sub>the base</sub> | equal to the base | equal to the base | – | – |" in said(section)
+
+
 def test_strength_that_is_not_comparable_shows_the_reason(ways: ReportFacts) -> None:
     (curve,) = ways.strengths
     broken = curve.points[2].test.model_copy(update={"problems": ("prompt hashes differ",), "tasks": ()})
