@@ -167,18 +167,11 @@ def _make(loaded: LoadedExperiment, plan: Plan, store: Store, progress: Progress
     tasks = _read_tasks(loaded)
     train, validation = _read_training(loaded)
     _build_registered(tasks)
-    from harness.models.conversion import convert
+    from harness.models.conversion import loadable
     from harness.models.loading import release
 
     release()
-    location = plan.source.location
-    if plan.model is not None:
-        if not store.has(plan.model):
-            progress.begin("convert the model to safetensors", 1)
-            store.finish(plan.model, convert(plan.source, store.begin(plan.model)))
-            progress.advance(1)
-            progress.end("kept for all later runs")
-        location = str(store.folder(plan.model) / "model")
+    location = loadable(plan.source, plan.model, store, progress)
     for configuration in plan.configurations:
         if configuration.adapter is not None and not store.has(configuration.adapter):
             _train(loaded, configuration, location, (train, validation), _Where(store, progress))

@@ -357,18 +357,18 @@ def numbered(count: int, kind: str) -> TrainingRows:
 
 def test_a_mixture_has_the_declared_share_each_row_with_its_own_part_trained_on() -> None:
     domain = TrainingRows(
-        tuple({**PAIR, "prompt": str(number)} for number in range(90)), "completion", None, 3
+        tuple({**PAIR, "prompt": str(number)} for number in range(90)), "completion", "guess"
     )
 
-    mixture = mixed(domain, TrainingRows(numbered(50, "general").rows, "all", None, 1), 0.1, seed=0)
+    mixture = mixed(domain, numbered(50, "general"), 0.1, seed=0)
 
     rows = list(mixture)
     replayed = [row for row in rows if row.train_on == "all"]
     assert (len(rows), len(replayed)) == (100, 10)
     assert len({row.values["text"] for row in replayed}) == 10
     assert [row for row in rows if row.train_on == "completion"] == list(domain)
-    assert mixture.note == "replay: 10 of 100 rows, drawn from 50"
-    assert mixture.duplicates == 4
+    assert mixture.note == "guess; replay: 10 of 100 rows, drawn from 50"
+    assert mixture.duplicates == 0
 
 
 def test_replayed_rows_are_spread_evenly() -> None:
@@ -395,6 +395,7 @@ def test_a_replay_source_that_is_too_small_is_repeated_in_whole_passes_and_the_n
         for number in range(4)
     ]
     assert sorted(counts) == [2, 2, 3, 3]
+    assert mixture.duplicates == 6
     assert mixture.note == (
         "replay: 10 of 20 rows, drawn from 4; they are too few, so each is repeated 2.5 times"
     )
