@@ -15,12 +15,12 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from harness.cli.places import experiment_argument, open_store, store_option
+from harness.cli.places import experiment_argument, for_each, open_store, store_option
 from harness.cli.progress import progress_to
 from harness.cli.run import QUIET
 from harness.data.training_rows import Mixture, TrainingRows, mixed, training_rows
 from harness.errors import MissingExtra, UsageError
-from harness.experiment.load import load_experiment
+from harness.experiment.load import load_experiments
 from harness.experiment.schema import TRAINED, LoadedExperiment, Tuned
 from harness.experiment.validate import suggestion
 from harness.plan import make_plan
@@ -34,11 +34,21 @@ SCHEMA = "harness.data/1"
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """Which rows, how many of them, and whose max_length and replay; None is the first that trains."""
+
+    rows: int
+    split: str
+    tuned: str | None
+
+
+@dataclass(frozen=True)
 class Shown:
     """The rows that are shown, in stretches with a loss and without, and what all rows came to."""
 
-    split: str
+    experiment: str
     tuned: str
+    split: str
     max_length: int
     notes: tuple[str, ...]
     counts: Counts
@@ -57,11 +67,11 @@ class Shown:
     help="`train` has the replayed rows among its own, as the recipe mixes them.",
 )
 @click.option(
-    "--tuned", metavar="NAME", help="Whose max_length and replay.  [default: the first that trains]"
+    "--tuned", metavar="NAME", help="Whose max_length and replay to use.  [default: the first that trains]"
 )
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="For programs: one line for each experiment.")
 def command(
-    experiment: Path, store: Path | None, rows: int, split: str, tuned: str | None, as_json: bool
+    experiment: Path, overrides: tuple[str, ...], store: Path | None, as_json: bool, **wanted: Any
 ) -> int:
     """Print training rows as tokens see them, what has no loss dimmed, and the counts.
 
@@ -69,28 +79,36 @@ def command(
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    loaded = load_experiment(experiment)
-    name, recipe = _recipe(loaded, tuned)
-    found = _rows(loaded, name, recipe, split)
+
+    def show(loaded: LoadedExperiment) -> None:
+        shown = _shown(loaded, open_store(loaded, store), Wanted(**wanted))
+        if as_json:
+            print(json.dumps({"schema": SCHEMA, **asdict(shown)}))
+        else:
+            _print(shown, Console(highlight=False))
+
+    return for_each(load_experiments(experiment, overrides), show)
+
+
+def _shown(loaded: LoadedExperiment, store: Store, wanted: Wanted) -> Shown:
+    """Rows are read and checked before the tokenizer's libraries are loaded."""
+    name, recipe = _recipe(loaded, wanted.tuned)
+    found = _rows(loaded, name, recipe, wanted.split)
     if find_spec("torch") is None:
         raise MissingExtra("models", "torch")
     from harness.training.rendering import pieces, render
 
-    tokenizer = _tokenizer(loaded, open_store(loaded, store))
+    tokenizer = _tokenizer(loaded, store)
     rendered = render(found, tokenizer, recipe.max_length)
-    shown = Shown(
-        split,
+    return Shown(
+        loaded.experiment.name,
         name,
+        wanted.split,
         recipe.max_length,
         tuple(note for note in (found.note, *rendered.notes) if note),
         rendered.counts,
-        tuple(pieces(row, tokenizer) for row in rendered.rows[:rows]),
+        tuple(pieces(row, tokenizer) for row in rendered.rows[: wanted.rows]),
     )
-    if as_json:
-        print(json.dumps({"schema": SCHEMA, **asdict(shown)}, indent=1))
-    else:
-        _print(shown, Console(highlight=False))
-    return 0
 
 
 def _recipe(loaded: LoadedExperiment, wanted: str | None) -> tuple[str, Tuned]:
@@ -125,18 +143,21 @@ def _tokenizer(loaded: LoadedExperiment, store: Store) -> Any:
     from harness.models.quiet import quiet_libraries
 
     quiet_libraries()
-    plan = make_plan(loaded)
-    converts = plan.model is not None and not store.has(plan.model)
+    base, source = loaded.experiment.base, make_plan(loaded).configuration("base")
+    converts = source.conversion is not None and not store.has(source.conversion)
     with store.locked() if converts else nullcontext(), progress_to(Console(stderr=True)) as progress:
-        location = loadable(plan.source, plan.model, store, progress)
-    return tokenizer_of(location, loaded.experiment.base, loaded.root)
+        location = loadable(source.source, source.conversion, store, progress)
+    if base.chat_template is not None:
+        base = base.model_copy(update={"chat_template": str(loaded.root / base.chat_template)})
+    return tokenizer_of(location, base)
 
 
 def _print(shown: Shown, console: Console) -> None:
     def line(text: str, style: str = "") -> None:
         console.print(Text(text, style=style), soft_wrap=True)
 
-    line(f"{shown.split} rows as [tuned.{shown.tuned}] sees them, max_length = {shown.max_length}", "bold")
+    about = f"{shown.experiment}: {shown.split} rows as [tuned.{shown.tuned}] sees them"
+    line(f"{about}, max_length = {shown.max_length}", "bold")
     for note in shown.notes:
         line(f"· {visible(note)}")
     for number, row in enumerate(shown.rows, 1):

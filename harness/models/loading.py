@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import resource
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,22 @@ class Loaded:
     model: Any
     tokenizer: Any
     device: torch.device
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A tuned model on its base, as trained until told otherwise.
+
+    off:     within it the model is the base
+    scaled:  within it the change has this strength; 1 is as trained, 0 the base exactly
+    largest: largest |entry| of what was trained: of LoRA's B matrices, of W - W₀ for trained weights.
+             0 means that nothing was changed
+    """
+
+    loaded: Loaded
+    off: Callable[[], AbstractContextManager[None]]
+    scaled: Callable[[float], AbstractContextManager[None]]
+    largest: float
 
 
 def _keep_quantised_weights_as_they_are(model: Any) -> None:
@@ -67,8 +86,8 @@ def release() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def load(location: str, base: Base, quantization: Quantization | None, root: Path = Path()) -> Loaded:
-    """Load a folder or a hub id; `base.chat_template` is a path from `root`.
+def load(location: str, base: Base, quantization: Quantization | None) -> Loaded:
+    """Load a folder or a hub id; `base.revision` is its revision, `base.chat_template` a readable path.
 
     Raises RunFailed saying which model and what to set, and UsageError for the chat template.
     """
@@ -91,7 +110,6 @@ def load(location: str, base: Base, quantization: Quantization | None, root: Pat
         model = AutoModelForCausalLM.from_pretrained(location, device_map={"": where}, **options)
     except (OSError, ValueError) as error:
         raise _not_loaded(location, error) from error
-    tokenizer = tokenizer_of(location, base, root)
     if quantization:
         _keep_quantised_weights_as_they_are(model)
     head = model.get_output_embeddings()
@@ -100,14 +118,11 @@ def load(location: str, base: Base, quantization: Quantization | None, root: Pat
         # CPU matmul then copies the head once per row: 11 GB and 25 s for 32 prompts of Gemma 3.
         head.register_forward_pre_hook(lambda module, inputs: (inputs[0].contiguous(), *inputs[1:]))
     model.eval()
-    return Loaded(model, tokenizer, where)
+    return Loaded(model, tokenizer_of(location, base), where)
 
 
-def tokenizer_of(location: str, base: Base, root: Path) -> Any:
-    """The tokenizer alone, without weights, with `base.chat_template` in the place of its own.
-
-    Raises RunFailed saying which model and what to set, and UsageError for the chat template.
-    """
+def tokenizer_of(location: str, base: Base) -> Any:
+    """The tokenizer without weights, with `base.chat_template` in the place of its own. Raises as `load`."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             location, revision=base.revision or "main", trust_remote_code=base.trust_remote_code
@@ -116,7 +131,7 @@ def tokenizer_of(location: str, base: Base, root: Path) -> Any:
         raise _not_loaded(location, error) from error
     if base.chat_template is not None:
         try:
-            tokenizer.chat_template = (root / base.chat_template).read_text(encoding="utf-8")
+            tokenizer.chat_template = Path(base.chat_template).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise UsageError(f"base.chat_template cannot be read: {error}") from error
     if tokenizer.pad_token_id is None:
@@ -130,3 +145,10 @@ def _not_loaded(location: str, error: Exception) -> RunFailed:
         "A hub id needs a network or a filled cache (HF_HOME), and HF_TOKEN where the model is gated; "
         "a local folder with safetensors, a .gguf file or package:NAME need neither."
     )
+
+
+def peak_memory() -> int:
+    """Bytes: of the GPU where there is one, else of this process so far."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from harness.comparison.facts import Comparison
 from harness.experiment.metrics import Metric
 from harness.experiment.schema import Gate
+from harness.gate.strength import StrengthCurve
 from harness.gate.verdict import GateResult
 from harness.statistics.estimates import Interval
 
@@ -101,29 +102,6 @@ class Cost(_Fact):
     tokens: int | None = None
     peak_memory_bytes: int | None = None
     reused: bool = False
-
-
-class StrengthPoint(_Fact):
-    """One strength of one trained difference: what it changed on validation items and on test items."""
-
-    strength: float
-    tuned: str
-    validation: Comparison
-    test: Comparison
-
-
-class StrengthCurve(_Fact):
-    """All strengths of one family and seed, weakest first.
-
-    chosen: the strength that the validation items chose; the gate judges it on the test items.
-    reason: why that one, in a sentence.
-    """
-
-    family: str
-    seed: int | None
-    points: tuple[StrengthPoint, ...]
-    chosen: float
-    reason: str
 
 
 class ReportFacts(_Fact):

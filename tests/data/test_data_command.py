@@ -39,7 +39,7 @@ version = 1
 name = "suite"
 [task.prose]
 kind = "perplexity"
-data = { test = "general.jsonl" }
+data = { test = "test.jsonl" }
 text = "text"
 """
 PAIRS = [{"prompt": f"{number} the sky is", "completion": " blue"} for number in range(3)]
@@ -54,6 +54,7 @@ def project(tmp_path: Path, model_folder: Path) -> Project:
         (tmp_path / "pyproject.toml").touch()
         (tmp_path / "suite.toml").write_text(SUITE, encoding="utf-8")
         write_rows(tmp_path / "general.jsonl", [{"text": f"one two {number}"} for number in range(9)])
+        write_rows(tmp_path / "test.jsonl", [{"text": f"judge my vow {number}"} for number in range(9)])
         write_rows(tmp_path / "train.jsonl", rows)
         file = tmp_path / "tiny.toml"
         text = EXPERIMENT.format(model=model_folder, base=base, train=train, tables=tables)
@@ -72,7 +73,7 @@ def test_rows_are_shown_with_what_has_no_loss_marked_and_the_counts(
 
     said = capsys.readouterr().out
     assert said.startswith(
-        "train rows as [tuned.lora] sees them, max_length = 48\n"
+        "tiny: train rows as [tuned.lora] sees them, max_length = 48\n"
         "· format prompt-completion, guessed from `prompt` and `completion` in train.jsonl\n"
         "\nrow 1\n⟦<s>0 the sky is⟧ blue</s>\n\nrow 2\n⟦<s>1 the sky is⟧ blue</s>\n\n4 rows, "
     )
@@ -126,7 +127,7 @@ def test_a_recipe_with_replay_shows_its_mixture_and_the_replayed_rows_alone(
     assert "replay: 2 of 5 rows, drawn from 9" in mixture
     assert mixture.count("⟦<s>⟧one two") == 2
     assert mixture.count(" the sky is⟧ blue") == 3
-    assert alone.startswith("replay rows as [tuned.replayed] sees them, max_length = 40\n· format text")
+    assert alone.startswith("tiny: replay rows as [tuned.replayed] sees them, max_length = 40\n· format text")
     assert "\n9 rows, " in alone
 
 

@@ -241,7 +241,7 @@ def test_a_bug_is_exit_70_and_never_1(project: Project, monkeypatch: pytest.Monk
     def broken(*_: object) -> None:
         raise AssertionError("a bug")
 
-    monkeypatch.setattr("harness.cli.gate.load_experiment", broken)
+    monkeypatch.setattr("harness.cli.gate.load_experiments", broken)
     assert project.gate() == 70
 
 
