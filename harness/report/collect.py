@@ -124,7 +124,7 @@ def _trainings(record: RunRecord, changes: Changes) -> Iterator[Training]:
             seed=change["seed"],
             steps=change["steps"],
             method=change["method"],
-            reading=change["reading"],
+            reading=change.get("reading", ""),
             batch=f"{batch} rows a step" + ("" if micro == batch else f", {micro} at a time"),
             packed=change["packed"],
             gradient_norm=_curve(change["gradient_norm"]),
