@@ -103,6 +103,7 @@ def _proofs(record: RunRecord, store: Store) -> Iterator[Proof]:
                 logit_difference=proof["logit_change"],
                 noise_floor=proof["engine_noise"],
                 off_equals_base=proof["off_equals_base"],
+                zero_equals_base=proof["zero_equals_base"],
             )
 
 

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict
 from harness.comparison.facts import Comparison
 from harness.experiment.metrics import Metric
 from harness.experiment.schema import Gate
-from harness.gate.strength import StrengthCurve
+from harness.gate.strength import StrengthCurve as StrengthCurve
+from harness.gate.strength import StrengthPoint as StrengthPoint
 from harness.gate.verdict import GateResult
 from harness.statistics.estimates import Interval
 
@@ -48,14 +49,16 @@ class Training(_Fact):
 class Proof(_Fact):
     """Evidence that what was tuned is live: its weights, what it does to the logits, the engine's own noise.
 
-    largest_b and off_equals_base are None where there is no such thing: a prompt, a separate model.
+    largest_b and off_equals_base are None where there is no such thing: a prompt, a separate model; so is
+    logit_difference for a model of another vocabulary, and zero_equals_base where strength 0 is not asked for.
     """
 
     tuned: str
     largest_b: float | None
-    logit_difference: float
+    logit_difference: float | None
     noise_floor: float
     off_equals_base: bool | None
+    zero_equals_base: bool | None = None
 
 
 class Generation(_Fact):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.comparison.facts import Comparison, TaskFacts
 from harness.report import wording
 from harness.report.document import Block, Bullets, Cell, Column, Heading, Row, Section, Table, Tone
@@ -50,17 +52,20 @@ def _check(holds: bool, text: str) -> Cell:
     return Cell(f"{'✔' if holds else '✘'} {text}", tone=tone)
 
 
+def _same(equal: bool) -> str:
+    return "equal to the base" if equal else "differs from the base"
+
+
 def _proof_row(proof: Proof) -> Row:
-    moved = proof.logit_difference > proof.noise_floor
-    largest, off = proof.largest_b, proof.off_equals_base
-    said = "equal to the base" if off else "differs from the base"
+    largest, change, off = proof.largest_b, proof.logit_difference, proof.off_equals_base
+    zero = "" if proof.zero_equals_base is None else f"at strength 0 {_same(proof.zero_equals_base)}"
     return Row(
         (
             Cell(proof.tuned),
             _NOT_APPLICABLE if largest is None else _check(largest > 0, wording.small(largest)),
-            _check(moved, wording.small(proof.logit_difference)),
+            _NOT_APPLICABLE if change is None else _check(change > proof.noise_floor, wording.small(change)),
             Cell(wording.small(proof.noise_floor)),
-            _NOT_APPLICABLE if off is None else _check(off, said),
+            _NOT_APPLICABLE if off is None else replace(_check(off, _same(off)), note=zero),
         )
     )
 
