@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -16,8 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.cli.places import experiment_argument, for_each, open_store, store_option
-from harness.cli.progress import progress_to
-from harness.cli.run import QUIET
+from harness.cli.progress import progress_to, quiet_environment
 from harness.data.training_rows import Mixture, TrainingRows, mixed, training_rows
 from harness.errors import MissingExtra, UsageError
 from harness.experiment.load import load_experiments
@@ -77,8 +75,7 @@ def command(
 
     Loads the tokenizer and no weights. Without colours, what has no loss stands in ⟦…⟧.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    quiet_environment()
 
     def show(loaded: LoadedExperiment) -> None:
         shown = _shown(loaded, open_store(loaded, store), Wanted(**wanted))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -336,6 +337,32 @@ def test_lists_in_csv_cells_are_read_as_json(tmp_path: Path) -> None:
     found = training_rows(TrainData(source="x.csv"), tmp_path)
 
     assert found.rows == ({"input_ids": [1, 5, 2], "labels": [-100, 5, 2]},)
+
+
+def test_a_hub_data_set_has_its_revision_and_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(name: str, revision: str, split: str) -> Any:
+        return {("org/name", "v2", "sft"): [{"messages": [USER, ASSISTANT]}]}[name, revision, split]
+
+    stand_in = type("datasets", (), {"load_dataset": staticmethod(load_dataset)})
+    monkeypatch.setitem(sys.modules, "datasets", stand_in)
+
+    found = training_rows(TrainData(source="hub:org/name@v2#sft"), tmp_path)
+
+    assert found.rows == ({"messages": [USER, ASSISTANT]},)
+    assert found.note == "format messages, guessed from `messages` in hub:org/name@v2#sft"
+
+
+def test_a_glob_of_files_is_one_source_and_a_bad_row_names_its_file(tmp_path: Path) -> None:
+    write_rows(tmp_path / "parts/a.jsonl", [PAIR])
+    (tmp_path / "parts/b.json").write_text(json.dumps([PAIR, {"prompt": "a", "completion": ""}]))
+
+    with pytest.raises(ConfigurationError) as caught:
+        training_rows(TrainData(source="parts/*.json*"), tmp_path)
+
+    (problem,) = caught.value.problems
+    assert problem.file == tmp_path / "parts/b.json"
+    assert problem.message == "row 2 of b.json: `completion` is empty; there is nothing to learn"
+    assert len(training_rows(TrainData(source="parts/*.json*", limit=2), tmp_path).rows) == 2
 
 
 def test_a_bad_cell_in_a_csv_file_is_named_by_its_line(tmp_path: Path) -> None:
