@@ -27,6 +27,8 @@ COMMANDS = {
     "gate": "judge stored results; the exit code is for CI",
     "compare": "print the stored paired differences",
     "report": "write the HTML and Markdown report from stored results",
+    "show": "print the resolved experiment with the origin of each value",
+    "init": "begin a project: an experiment, a suite and rows to try it on",
 }
 
 

@@ -17,14 +17,17 @@ from harness.store.artifacts import Store
 
 def experiment_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     """The file, and what `--set` changes in it."""
-    command = click.option(
+    return click.argument("experiment", type=click.Path(path_type=Path))(set_option(command))
+
+
+def set_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
         "--set",
         "overrides",
         multiple=True,
         metavar="KEY=VALUE",
         help="Change a key for this time: tuned.lora.epochs=2; ~tuned.lora.kl takes one out. Repeatable.",
     )(command)
-    return click.argument("experiment", type=click.Path(path_type=Path))(command)
 
 
 def store_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -46,7 +46,7 @@ class Document:
                 return self.keys[path[:length]]
         return Place(1, 1)
 
-    def problem(self, place: Place, message: str, help: str | None = None) -> Problem:
+    def problem(self, place: Place, message: str, help: str) -> Problem:
         """A problem at `place`. In an option only the column counts."""
         source = self.lines[place.line - 1] if place.line <= len(self.lines) else ""
         line = None if self.file is None else place.line

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import ConfigurationError, Problem
+from harness.experiment.annotations import shown
 from harness.experiment.document import key_name, read_document
 from harness.experiment.environment import interpolated
-from harness.experiment.validate import shown
 from harness.experiment.written import Written, merged, plain, written
 
 _TUNED = re.compile(r"(?:(?P<file>.+):)?tuned\.(?P<name>.+)")
@@ -97,8 +97,7 @@ class _Files:
             return self.read(path, chain)
         except ConfigurationError as error:
             for problem in error.problems:
-                at_text = name.origin.problem(problem.message, problem.help)
-                self.note(at_text if problem.file is None else problem)
+                self.note(name.origin.placed(problem))
             return None
 
     def note(self, problem: Problem) -> None:

@@ -142,4 +142,6 @@ def _in_order(problems: list[Problem], path: Path) -> list[Problem]:
     def place(problem: Problem) -> tuple[bool, str, int, int]:
         return (problem.file != path, str(problem.file), problem.line or 0, problem.column or 0)
 
-    return sorted(dict.fromkeys(problems), key=place)
+    # Cells differ in what they suggest, not in what is wrong.
+    once = {(problem.message, problem.file, problem.line, problem.column): problem for problem in problems}
+    return sorted(once.values(), key=place)

@@ -44,26 +44,24 @@ class Located:
         at = self.written(path)
         return key_name(at[:length]) if at[:1] == path[:1] else self.name(path[:length])
 
-    def problem(self, path: KeyPath, message: str, help: str | None = None) -> Problem:
+    def problem(self, path: KeyPath, message: str, help: str) -> Problem:
         """A problem with the value at `path`, or with its key."""
         return self.origin(path).problem(message, help)
 
-    def problem_of_key(self, path: KeyPath, message: str, help: str | None = None) -> Problem:
+    def problem_of_key(self, path: KeyPath, message: str, help: str) -> Problem:
         """A problem with the key itself: for a value of a matrix's axis it is the axis."""
         origin = self.origin(path)
         if isinstance(path[-1], str) and isinstance(origin.path[-1], int):
             origin = Origin(origin.document, origin.path[:-1])
         return origin.problem(message, help)
 
-    def problem_of_table(self, path: KeyPath, message: str, help: str | None = None) -> Problem:
+    def problem_of_table(self, path: KeyPath, message: str, help: str) -> Problem:
         """A problem with the table at `path` as a whole, such as a key that it lacks."""
         return self.origin(path).problem_of_table(message, help)
 
     def placed(self, path: KeyPath, problem: Problem) -> Problem:
         """`problem` itself where it knows its file, else the same problem at the key `path`."""
-        if problem.file is not None:
-            return problem
-        return self.problem(path, problem.message, problem.help)
+        return self.origin(path).placed(problem)
 
 
 def located(tree: Written) -> Located:

@@ -8,9 +8,10 @@ from itertools import product
 from typing import Any
 
 from harness.errors import Problem
+from harness.experiment.annotations import shown
 from harness.experiment.document import key_name, split_key
 from harness.experiment.overrides import unknown_tuned
-from harness.experiment.validate import shown, suggestion
+from harness.experiment.validate import suggestion
 from harness.experiment.written import Written, plain
 
 Key = tuple[str, ...]

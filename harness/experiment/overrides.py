@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from harness.errors import ConfigurationError, Problem
 from harness.experiment.document import DOTTED_KEY, Document, key_name, parse_document
 from harness.experiment.validate import suggestion
-from harness.experiment.written import Written, assigned, written
+from harness.experiment.written import Origin, Written, assigned, written
 
 _HELP = "write --set key.path=value, or --set '~key.path' to take a key out"
 
@@ -94,4 +94,7 @@ def unknown_tuned(tree: Written, path: tuple[str, ...], value: Written) -> Probl
     if path[0] != "tuned" or len(path) < 3 or tuned is None or not tuned.is_table or path[1] in tuned.value:
         return None
     message = f"there is no tuned configuration `{path[1]}`"
-    return value.origin.problem(message, suggestion(path[1], tuned.value))
+    origin = value.origin
+    if origin.path == path:  # an option: its own second part is wrong
+        origin = Origin(origin.document, path[:2])
+    return origin.problem(message, suggestion(path[1], tuned.value))

@@ -159,11 +159,15 @@ def _check_python(source: PythonSource, root: Path) -> Problem | None:
     return None
 
 
+_COMPILE = "`python -m py_compile` of the file says the same"
+
+
 def _syntax_problem(error: SyntaxError | ValueError, file: Path) -> Problem:
     if isinstance(error, SyntaxError) and error.lineno:
         text = (error.text or "").rstrip("\n")
-        return Problem(f"not valid Python: {error.msg}", file, error.lineno, error.offset or 1, text)
-    return Problem(f"not valid Python: {error}", file)
+        column = error.offset or 1
+        return Problem(f"not valid Python: {error.msg}", file, error.lineno, column, text, _COMPILE)
+    return Problem(f"not valid Python: {error}", file, help=_COMPILE)
 
 
 @lru_cache(maxsize=64)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from harness.errors import ConfigurationError, Problem
+from harness.experiment.annotations import shown
 from harness.experiment.document import KeyPath, key_name, read_document
 from harness.experiment.environment import interpolated
 from harness.experiment.keys import keys
@@ -16,7 +17,6 @@ from harness.experiment.project import Project
 from harness.experiment.row_checks import template_problem
 from harness.experiment.schema import LoadedSuite, Suite, Task
 from harness.experiment.validate import (
-    shown,
     suggestion,
     texts_at,
     valid,
@@ -107,7 +107,7 @@ class _TaskCheck:
             found += self._metrics(self.task)
         return found
 
-    def _problem(self, key: str, message: str, help: str | None = None) -> Problem:
+    def _problem(self, key: str, message: str, help: str) -> Problem:
         return self.located.problem((*self.at, key), message, help)
 
     def _name(self, key: str) -> str:
@@ -155,7 +155,8 @@ class _TaskCheck:
         if task.labels is None or task.kind != "classification":
             return []
         if len(task.labels) < 2:
-            return [self._problem("labels", f"`{self._name('labels')}` needs at least two labels")]
+            message = f"`{self._name('labels')}` needs at least two labels"
+            return [self._problem("labels", message, 'write labels = ["…", "…"]')]
         repeated = [index for index, label in enumerate(task.labels) if label in task.labels[:index]]
         return [
             self.located.problem(

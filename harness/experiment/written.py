@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,22 @@ class Origin:
     path: KeyPath
     variables: tuple[str, ...] = ()
 
-    def problem(self, message: str, help: str | None = None) -> Problem:
-        """A problem with the key, or with the element of a list."""
+    def problem(self, message: str, help: str) -> Problem:
+        """A problem with the key, or with the element of a list; `help` says what to do."""
         return self.document.problem(self.document.place(self.path), message, help)
 
-    def problem_of_table(self, message: str, help: str | None = None) -> Problem:
+    def problem_of_table(self, message: str, help: str) -> Problem:
         """A problem with the table as a whole: at its header, or at its opening brace."""
         document = self.document
         return document.problem(document.tables.get(self.path) or document.place(self.path), message, help)
+
+    def placed(self, problem: Problem) -> Problem:
+        """`problem` itself where it knows its file, else the same problem here."""
+        return (
+            problem
+            if problem.file is not None
+            else replace(self.problem(problem.message, ""), help=problem.help)
+        )
 
     def in_words(self, root: Path) -> str:
         """`experiments/medical.toml:12`, `--set`, and what else had a part in it."""
