@@ -17,12 +17,14 @@ import math
 import random
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ from harness.data.training_rows import TrainingRows, training_rows
 from harness.experiment.model_source import model_source
 from harness.experiment.schema import Base, Quantization, TrainData, Tuned
 from harness.models.conversion import MODEL_FOLDER, convert
-from harness.models.loading import load
+from harness.models.loading import load, release
 from harness.models.quiet import quiet_libraries
 from harness.training.sft import Job, train
 from tests.benchmarks.gpu.random_model import CONFIGS, write_random_model
@@ -237,6 +239,8 @@ def trained_share(tokenizer: Any, rows: Sequence[dict[str, str]]) -> float:
 def measure(case: Case) -> dict[str, Any]:
     """One training, in this process."""
     quiet_libraries()
+    release()
+    left = torch.cuda.memory_allocated() / 1e9 if on_gpu() else 0.0
     tokenizer = AutoTokenizer.from_pretrained(case.model)
     rows = sample_rows(tokenizer, case)
     started = time.monotonic()
@@ -255,19 +259,32 @@ def measure(case: Case) -> dict[str, Any]:
         "measured_seconds": ended - begun,
         "whole_seconds": whole,
         "last_loss": loss,
+        "left_by_the_last_gb": left,
         **peak(),
     }
 
 
-def in_own_process(case: Case) -> dict[str, Any]:
-    """What `measure` gives in a fresh process; what went wrong under `error`."""
-    command = [sys.executable, "-m", "tests.benchmarks.training", "--one", json.dumps(asdict(case))]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        print(f"--- {case} ended with {done.returncode}\n{done.stdout}{done.stderr}---", flush=True)
-        return {"error": (done.stdout + done.stderr)[-4000:], "returncode": done.returncode}
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+class Processes:
+    """One process for each side, new for every training unless `keep`: then memory is freed in between."""
+
+    def __init__(self, keep: bool) -> None:
+        self.tasks = None if keep else 1
+        self.of_side: dict[str, ProcessPoolExecutor] = {}
+
+    def measure(self, case: Case) -> dict[str, Any]:
+        """What `measure` gives; where it fails, all that is known of it under `error`."""
+        process = self.of_side.get(case.side) or ProcessPoolExecutor(
+            1, mp_context=get_context("spawn"), max_tasks_per_child=self.tasks
+        )
+        self.of_side[case.side] = process
+        try:
+            return process.submit(measure, case).result()
+        except Exception as error:
+            process.shutdown(wait=False)
+            del self.of_side[case.side]  # a process that ran out of memory may not be fit for the next
+            told = "".join(traceback.format_exception(error))
+            print(f"--- {case}\n{told}---", flush=True)
+            return {"error": told}
 
 
 def resolve(model: str, work: Path) -> str:
@@ -313,13 +330,13 @@ def cases(options: argparse.Namespace, model: str) -> list[list[Case]]:
     return found
 
 
-def compare(group: list[Case], repeats: int, keep: Any) -> bool:
+def compare(group: list[Case], repeats: int, processes: Processes, keep: Any) -> bool:
     """Run a group, print its table; whether every training ended well."""
     runs: dict[str, list[dict[str, Any]]] = {case.name: [] for case in group}
     failed = False
     for repeat in range(repeats):
         for case in group if repeat % 2 else group[::-1]:
-            result = in_own_process(case)
+            result = processes.measure(case)
             keep({**asdict(case), "repeat": repeat, **result})
             failed |= "error" in result
             if "error" not in result:
@@ -361,11 +378,8 @@ def main() -> int:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "harness-benchmark")
     parser.add_argument("--json", type=Path, help="every single run, written as they end")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--keep-processes", action="store_true", help="saves the import of torch each time")
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure(Case(**json.loads(options.one)))))
-        return 0
     kept: list[dict[str, Any]] = []
 
     def keep(result: dict[str, Any]) -> None:
@@ -374,7 +388,8 @@ def main() -> int:
             options.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
     model = resolve(options.model, options.work)
-    well = [compare(group, options.repeats, keep) for group in cases(options, model)]
+    processes = Processes(options.keep_processes)
+    well = [compare(group, options.repeats, processes, keep) for group in cases(options, model)]
     return 0 if all(well) else 1
 
 
