@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import metadata
 
+from harness.configurations import Configuration
+from harness.experiment.model_source import ModelSource
 from harness.experiment.resolved import resolved_toml
 from harness.experiment.schema import LoadedExperiment
-from harness.plan import Configuration, Plan
+from harness.plan import Plan
 from harness.store.runs import (
+    RecordedChange,
     RecordedConfiguration,
     RecordedMeasurement,
     RecordedPair,
@@ -31,8 +35,16 @@ PACKAGES = (
 )
 
 
-def run_record(loaded: LoadedExperiment, plan: Plan, comparisons: Mapping[str, str]) -> RunRecord:
-    """The record of a finished run. `comparisons`: tuned configuration → its comparison's fingerprint."""
+@dataclass(frozen=True)
+class Compared:
+    """Fingerprints of a pair's comparisons: on test items, and on validation items where they choose."""
+
+    test: str
+    validation: str | None
+
+
+def run_record(loaded: LoadedExperiment, plan: Plan, compared: Mapping[str, Compared]) -> RunRecord:
+    """The record of a finished run. `compared`: tuned configuration → its comparisons."""
     return RunRecord(
         name=loaded.experiment.name,
         command=f"harness run {_shown(loaded)}",
@@ -43,7 +55,8 @@ def run_record(loaded: LoadedExperiment, plan: Plan, comparisons: Mapping[str, s
                 base=pair.base,
                 tuned=pair.tuned,
                 differs_in=pair.differs_in,
-                comparison=comparisons[pair.tuned],
+                comparison=compared[pair.tuned].test,
+                validation=compared[pair.tuned].validation,
             )
             for pair in plan.pairs
         ),
@@ -64,8 +77,11 @@ def _configuration(entry: Configuration, loaded: LoadedExperiment) -> RecordedCo
         dtype=loaded.experiment.base.dtype,
         quantization=None if entry.quantization is None else entry.quantization.type.upper(),
         base=entry.base,
+        family=entry.family,
+        method=entry.recipe.method if entry.recipe else None,
         seed=entry.seed,
-        adapter=entry.adapter.fingerprint if entry.adapter else None,
+        strength=entry.strength,
+        change=_change(entry),
         proof=entry.proof.fingerprint if entry.proof else None,
         generation=entry.generation.fingerprint if entry.generation else None,
         measurements=tuple(
@@ -75,11 +91,24 @@ def _configuration(entry: Configuration, loaded: LoadedExperiment) -> RecordedCo
     )
 
 
+def _change(entry: Configuration) -> RecordedChange | None:
+    if entry.change is None:
+        return None
+    return RecordedChange.model_validate({"kind": entry.change.kind, "fingerprint": entry.change.fingerprint})
+
+
 def _provenance(loaded: LoadedExperiment, plan: Plan) -> Iterator[tuple[str, str]]:
-    identity = ", ".join(f"{name} {value}" for name, value in plan.source.identity.items())
-    yield "model", f"{loaded.experiment.base.model} ({identity})"
-    if plan.source.terms:
-        yield "model terms", plan.source.terms
+    source = plan.configuration("base").source
+    yield "model", f"{loaded.experiment.base.model} ({_identity(source)})"
+    if source.terms:
+        yield "model terms", source.terms
+    for name, recipe in loaded.experiment.tuned.items():
+        if recipe.adapter or recipe.model:
+            tuned = next(entry for entry in plan.configurations if entry.family == name)
+            given = _identity(tuned.source) if recipe.model else recipe.revision or "as it was imported"
+            yield f"{recipe.method} of {name}", f"{recipe.adapter or recipe.model} ({given})"
+        if recipe.replay:
+            yield f"replayed by {name}", recipe.replay.source
     if loaded.experiment.data:
         yield "training data", loaded.experiment.data.train.source
     for entry in loaded.suites:
@@ -89,6 +118,10 @@ def _provenance(loaded: LoadedExperiment, plan: Plan) -> Iterator[tuple[str, str
         if entry.suite.licence:
             yield f"licence of {entry.suite.name}", entry.suite.licence
     yield "experiment key", plan.key
+
+
+def _identity(source: ModelSource) -> str:
+    return ", ".join(f"{name} {value}" for name, value in source.identity.items())
 
 
 def _versions() -> Iterator[tuple[str, str]]:

@@ -20,17 +20,17 @@ def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pai
     Never raises for bad measurements: what cannot be compared is a problem of the task or, where it
     concerns the pair as a whole, of the comparison (which then holds no numbers at all).
     """
+    facts = Comparison(base=pair.base, tuned=pair.tuned, differs_in=pair.differs_in, declared=pair.declared)
     problems = pair_problems(base, tuned, pair)
     if problems:
-        return Comparison(base=pair.base, tuned=pair.tuned, differs_in=pair.differs_in, problems=problems)
+        return facts.model_copy(update={"problems": problems})
     tasks = tuple(task_facts(task, pair) for task in pair_tasks(base, tuned, pair))
-    return Comparison(
-        base=pair.base,
-        tuned=pair.tuned,
-        differs_in=pair.differs_in,
-        tasks=tasks,
-        general_average=average_difference([task for task in tasks if task.role == "general"]),
-        suites=tuple(_suite_facts(suite, tasks, pair) for suite in pair.roles),
+    return facts.model_copy(
+        update={
+            "tasks": tasks,
+            "general_average": average_difference([task for task in tasks if task.role == "general"]),
+            "suites": tuple(_suite_facts(suite, tasks, pair) for suite in pair.roles),
+        }
     )
 
 

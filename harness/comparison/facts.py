@@ -11,6 +11,8 @@ from harness.experiment.metrics import Metric
 from harness.statistics.estimates import Estimate, Interval
 
 Role = Literal["domain", "general"]
+# What the two sides of a pair differ in, and nothing else.
+DiffersIn = Literal["adapter", "weights", "model", "prompt", "quantization"]
 
 
 class _Fact(BaseModel):
@@ -20,7 +22,9 @@ class _Fact(BaseModel):
 class Pair(_Fact):
     """What is compared and on what terms.
 
-    differs_in: the one condition that may differ. A tuning pair ("adapter") is at one quantisation.
+    differs_in: the one thing that may differ: an adapter, trained weights, another checkpoint, the
+                prompt (all four are tuning, at one quantisation), or the quantisation itself.
+    declared:   declared differences that the reader has to know of, in sentences.
     roles:      suite → what the experiment wants of it; every suite named here must be measured.
     ungated:    (suite, task) of tasks that are shown but decide nothing.
     problems:   what the making wing found ("the adapter is not live"); any makes the pair NOT COMPARABLE.
@@ -28,9 +32,10 @@ class Pair(_Fact):
 
     base: str
     tuned: str
-    differs_in: Literal["adapter", "quantization"]
+    differs_in: DiffersIn
     roles: Mapping[str, Role]
     ungated: frozenset[tuple[str, str]] = frozenset()
+    declared: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -106,7 +111,8 @@ class Comparison(_Fact):
 
     base: str
     tuned: str
-    differs_in: Literal["adapter", "quantization"]
+    differs_in: DiffersIn
+    declared: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     tasks: tuple[TaskFacts, ...] = ()
     general_average: Estimate | None = None

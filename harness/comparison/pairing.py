@@ -7,10 +7,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.comparison.facts import Pair
+from harness.comparison.facts import DiffersIn, Pair
 from harness.store.measurements import Item, Measurement
 
 TaskKey = tuple[str, str]
+# Which recorded conditions may differ in a pair of each kind.
+_MAY_DIFFER: Mapping[DiffersIn, frozenset[str]] = {
+    "adapter": frozenset({"adapter"}),
+    "weights": frozenset({"weights"}),
+    "model": frozenset({"model", "tokenizer", "chat template"}),
+    "prompt": frozenset({"prompt"}),
+    "quantization": frozenset({"quantization"}),
+}
+# Pairs whose items are asked in another way on purpose; they are joined by document and target.
+_OTHER_PROMPTS = ("model", "prompt")
 
 
 @dataclass(frozen=True)
@@ -39,11 +49,17 @@ def pair_problems(base: Sequence[Measurement], tuned: Sequence[Measurement], pai
                 problems.append(f"{'/'.join(key)} is measured {count} times for {name}")
     if {m.configuration for m in base} & {m.configuration for m in tuned}:
         problems.append("both sides hold measurements of the same configuration")
+    if pair.differs_in == "prompt" and _asked(base) == _asked(tuned):
+        problems.append("the prompt is not live: every item is asked exactly as it is asked of the base")
     measured = {m.suite for m in (*base, *tuned)}
     problems += [f"suite {suite} has no role" for suite in sorted(measured - set(pair.roles))]
     if measured:
         problems += [f"no task of suite {suite} is measured" for suite in pair.roles if suite not in measured]
     return tuple(problems)
+
+
+def _asked(measurements: Sequence[Measurement]) -> set[tuple[str, str, str]]:
+    return {(*_key(m), item.prompt_hash) for m in measurements for item in m.items}
 
 
 def pair_tasks(
@@ -80,7 +96,7 @@ def _term_problems(base: Measurement, tuned: Measurement, pair: Pair) -> Iterato
     for what in ("kind", "primary", "metrics", "labels"):
         if getattr(base, what) != getattr(tuned, what):
             yield f"{what} differs between {pair.base} and {pair.tuned}"
-    for name in sorted({*base.conditions, *tuned.conditions} - {pair.differs_in}):
+    for name in sorted({*base.conditions, *tuned.conditions} - _MAY_DIFFER[pair.differs_in]):
         before, after = (side.conditions.get(name, "not recorded") for side in (base, tuned))
         if before != after:
             yield f"{name} is {before} for {pair.base} but {after} for {pair.tuned}"
@@ -95,7 +111,8 @@ def _item_problems(base: Measurement, tuned: Measurement, pair: Pair) -> Iterato
         if lacking:
             yield f"{name} has no {_several(sorted(lacking))}"
     common = [key for key in before if key in after]
-    for what in ("prompt_hash", "gold", "cluster", "chance", "weights"):
+    asked = () if pair.differs_in in _OTHER_PROMPTS else ("prompt_hash",)
+    for what in (*asked, "gold", "cluster", "chance", "weights"):
         unequal = [key for key in common if getattr(before[key], what) != getattr(after[key], what)]
         if unequal:
             yield f"{what} differs on {_several(unequal)}"

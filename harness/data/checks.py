@@ -7,12 +7,11 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import TemplateError
-
+from harness.data.columns import Wrong, column_trouble
 from harness.data.rows import Row, first_twenty, row_problem
 from harness.errors import Problem
 from harness.experiment.schema import Task
-from harness.experiment.templates import columns_of, is_template, render
+from harness.experiment.templates import render
 
 _TEMPLATES = ("prompt", "choices", "answer", "text", "cluster")
 
@@ -28,52 +27,13 @@ def check_task_rows(task: Task, rows: Sequence[Row], where: str) -> list[Problem
     return first_twenty(problems, len(rows), where)
 
 
-Wrong = tuple[str, str | None]
-
-
 def _missing_columns(task: Task, values: Mapping[str, Any]) -> Wrong | None:
     for key in _TEMPLATES:
         text = getattr(task, key)
-        if text is None:
-            continue
-        lacking = sorted(columns_of(text) - values.keys())
-        if lacking and not _renders(text, values):
-            return f"there is no column `{lacking[0]}`, which `{key}` names", _column_help(
-                text, lacking[0], values
-            )
-        null = sorted(column for column in columns_of(text) & values.keys() if values[column] is None)
-        if null and (not is_template(text) or not _guards(text, null[0])):
-            return f"`{null[0]}` is null, and `{key}` names it", None
-        if not lacking and is_template(text) and not _renders(text, values):
-            return f"`{key}` cannot be rendered with this row: {_render_error(text, values)}", None
+        wrong = None if text is None else column_trouble(key, text, values)
+        if wrong is not None:
+            return wrong
     return None
-
-
-def _renders(text: str, values: Mapping[str, Any]) -> bool:
-    """A template may do without a column: `{{ hint | default('') }}`."""
-    return is_template(text) and _render_error(text, values) is None
-
-
-def _render_error(text: str, values: Mapping[str, Any]) -> str | None:
-    try:
-        render(text, values)
-    except (TemplateError, TypeError, ValueError, KeyError, ZeroDivisionError) as error:
-        return str(error) or type(error).__name__
-    return None
-
-
-def _guards(text: str, column: str) -> bool:
-    """Whether the template says what happens without a value, as in `{% if hint %}`."""
-    return f"if {column}" in text or "default(" in text
-
-
-def _column_help(text: str, column: str, values: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(column, list(values), n=1)
-    if near:
-        return f"did you mean `{near[0]}`?"
-    if not is_template(text) and not column.isidentifier():
-        return "text with columns in it is written as a template: {{ column }}"
-    return "the row has " + ", ".join(f"`{name}`" for name in values)
 
 
 def _wrong_answer(task: Task, values: Mapping[str, Any]) -> Wrong | None:

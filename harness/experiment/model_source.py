@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 from harness.errors import MissingExtra
-from harness.experiment.schema import Base
 
 PACKAGE_PREFIX = "package:"
 Kind = Literal["package", "gguf", "folder", "hub"]
@@ -41,11 +40,11 @@ class ModelSource:
         return self.kind in ("package", "gguf")
 
 
-def model_source(base: Base, root: Path) -> ModelSource:
-    """The source that `base.model` names. Relative paths start at `root`."""
-    kind, location = _kind(base.model, root)
-    terms = next((text for part, text in TERMS.items() if part in base.model.lower()), None)
-    return ModelSource(kind, location, base.revision, _identity(kind, location, base.revision), terms)
+def model_source(model: str, revision: str | None, root: Path) -> ModelSource:
+    """The source that `model` names; also of an adapter. Relative paths start at `root`."""
+    kind, location = _kind(model, root)
+    terms = next((text for part, text in TERMS.items() if part in model.lower()), None)
+    return ModelSource(kind, location, revision, _identity(kind, location, revision), terms)
 
 
 def _kind(model: str, root: Path) -> tuple[Kind, str]:

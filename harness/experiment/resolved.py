@@ -7,6 +7,7 @@ import json
 import re
 from typing import Any
 
+from harness.experiment.methods import has_use
 from harness.experiment.schema import LoadedExperiment
 
 
@@ -18,8 +19,11 @@ def resolved(loaded: LoadedExperiment) -> dict[str, Any]:
     }
 
 
+KEY_LENGTH = 24
+
+
 def experiment_key(loaded: LoadedExperiment) -> str:
-    """A hash of what affects results: all but the gate's policy and where the files lie."""
+    """A hash of what affects results, 24 hex digits: all but the gate's policy and where the files lie."""
     declared = resolved(loaded)
     del declared["experiment"]["gate"]
     for suite in declared["suites"]:
@@ -27,12 +31,20 @@ def experiment_key(loaded: LoadedExperiment) -> str:
         for task in suite["suite"]["task"].values():
             del task["gate"]
     text = json.dumps(declared, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
 
 def resolved_toml(loaded: LoadedExperiment) -> str:
-    """The experiment's own file with every default. A key without a value is a comment."""
-    return "\n".join(_table_lines(resolved(loaded)["experiment"], ())) + "\n"
+    """The experiment's own file with every default that its methods use.
+
+    A key without a value is a comment.
+    """
+    table = resolved(loaded)["experiment"]
+    table["tuned"] = {
+        name: {key: value for key, value in one.items() if has_use(key, one["method"])}
+        for name, one in table["tuned"].items()
+    }
+    return "\n".join(_table_lines(table, ())) + "\n"
 
 
 def _table_lines(table: dict[str, Any], path: tuple[str, ...]) -> list[str]:

@@ -259,11 +259,15 @@ class LoadedSuite(_Declared):
 
 
 class LoadedExperiment(_Declared):
-    """The resolved experiment with its suites. All relative paths and `python:` modules start at `root`."""
+    """The resolved experiment with its suites. All relative paths and `python:` modules start at `root`.
+
+    overrides: the `--set` options that it was loaded with
+    """
 
     model_config = ConfigDict(strict=False)
 
     path: Path
     root: Path
+    overrides: tuple[str, ...] = ()
     experiment: Experiment
     suites: tuple[LoadedSuite, ...]

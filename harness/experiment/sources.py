@@ -119,7 +119,7 @@ def _check_files(source: FileSource, root: Path) -> Problem | None:
     if not files and _WILDCARD.search(source.pattern):
         return Problem(f"no file matches `{source.pattern}`", help=f"patterns start at {root}")
     if not files:
-        return Problem(f"there is no file `{source.pattern}`", help=_near_path(source.pattern, root))
+        return Problem(f"there is no file `{source.pattern}`", help=near_path(source.pattern, root))
     for file in files:
         if file.suffix not in FILE_SUFFIXES:
             return Problem(
@@ -128,7 +128,8 @@ def _check_files(source: FileSource, root: Path) -> Problem | None:
     return None
 
 
-def _near_path(pattern: str, root: Path) -> str:
+def near_path(pattern: str, root: Path) -> str:
+    """What to do about a path that is not there: the nearest name beside it, or where paths start."""
     folder = (root / pattern).parent
     names = [child.name for child in folder.iterdir()] if folder.is_dir() else []
     near = difflib.get_close_matches(Path(pattern).name, names, n=1)

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from harness.errors import Problem
-from harness.experiment.located import KeyPath, Located, key_name
+from harness.experiment.document import KeyPath, key_name
+from harness.experiment.located import Located
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -121,7 +122,7 @@ class _Finding:
         self.inner = inner
         self.value = value_at(table, inner)
         self.is_key_itself = bool(details["loc"]) and details["loc"][-1] == "[key]"
-        self.name = key_name(located.written(self.path))
+        self.name = located.name(self.path)
 
     def problem(self) -> Problem:
         if self.kind == "missing":
@@ -173,8 +174,8 @@ class _Finding:
     def _unknown(self) -> Problem:
         owner = annotation_at(self.model, self.inner[:-1]) if len(self.inner) > 1 else self.model
         fields = [name for option in _options(owner) if _is_model(option) for name in option.model_fields]
-        key = str(self.path[-1])
-        return self._at(f"unknown key `{self.name}`", suggestion(key, fields))
+        message = f"unknown key `{self.name}`"
+        return self.located.problem_of_key(self.path, message, suggestion(str(self.path[-1]), fields))
 
     def _other_spelling(self) -> str | None:
         """How the value would be written, where it is only spelt wrongly."""

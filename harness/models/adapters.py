@@ -1,71 +1,28 @@
-"""Attaching an adapter to a loaded base, and the proof that it does something.
-
-A comparison is worthless when the adapter was never applied, and several tools report exactly
-that as "no regression". So before a tuned configuration is measured: its B matrices are not zero,
-its logits differ from the base's by more than the engine's own noise, and switched off it is the
-base, bit by bit.
-"""
+"""PEFT adapters: on a loaded base, unmerged, switched off and scaled without a trace."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import PeftModel
+from peft.helpers import rescale_adapter_scale
 
 from harness.errors import RunFailed
-from harness.models.loading import Loaded
-from harness.store.artifacts import file_digest
+from harness.models.loading import Attached, Loaded
 
 WEIGHTS = "adapter_model.safetensors"
-# A difference counts as alive when it exceeds this many times the noise of the engine.
-NOISE_FACTOR = 1.0
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What was seen when the adapter was switched on and off, on probe prompts.
-
-    largest_b:       largest |entry| of any lora_B (or other adapter) matrix
-    logit_change:    largest |logit difference| between adapter on and the base
-    engine_noise:    the same between the base alone and the base in a padded batch
-    off_equals_base: adapter switched off gives the base's logits exactly
-    """
-
-    largest_b: float
-    logit_change: float
-    engine_noise: float
-    off_equals_base: bool
-    adapter_sha256: str
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """Why this adapter's results may not be compared; empty when it is alive and switches cleanly."""
-        found = []
-        if self.largest_b == 0.0:
-            found.append("the adapter is not live: every B matrix is zero, so it is the base")
-        elif self.logit_change <= NOISE_FACTOR * self.engine_noise:
-            found.append(
-                f"the adapter is not live: it changes logits by at most {self.logit_change:.3g}, "
-                f"no more than {NOISE_FACTOR:g} times the engine's own noise ({self.engine_noise:.3g})"
-            )
-        if not self.off_equals_base:
-            found.append("switched off, the adapter does not give the base's logits")
-        return tuple(found)
-
-    def record(self) -> dict[str, Any]:
-        return {**asdict(self), "problems": list(self.problems)}
+CONFIGURATION = "adapter_config.json"
 
 
 @contextlib.contextmanager
-def attached(base: Loaded, folder: Path) -> Iterator[Loaded]:
-    """The base with the adapter in `folder` on it, unmerged; the bare base again afterwards."""
-    declared = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+def attached_adapter(base: Loaded, folder: Path) -> Iterator[Attached]:
+    """The base with the adapter in `folder` on it; the bare base again afterwards. Raises RunFailed."""
+    declared = declared_configuration(folder)
     if not (folder / WEIGHTS).is_file():
         raise RunFailed(f"{folder} holds no {WEIGHTS} (only safetensors adapters are read)")
     try:
@@ -75,73 +32,58 @@ def attached(base: Loaded, folder: Path) -> Iterator[Loaded]:
             f"the adapter in {folder} ({declared.get('peft_type')}) does not fit this base: {error}"
         ) from error
     model.eval()
+
+    def scaled(strength: float) -> AbstractContextManager[None]:
+        if strength == 1:
+            return contextlib.nullcontext()
+        return rescale_adapter_scale(model, strength)  # type: ignore[no-any-return]
+
     try:
-        yield Loaded(model, base.tokenizer, base.device)
+        yield Attached(
+            Loaded(model, base.tokenizer, base.device), model.disable_adapter, scaled, _largest(model)
+        )
     finally:
         model.unload()
 
 
-@dataclass(frozen=True)
-class Probe:
-    """Logits of the bare base at the last token of each prompt, taken before any adapter is attached."""
-
-    prompts: tuple[str, ...]
-    logits: torch.Tensor
-    noise: float
-
-
-def probe(base: Loaded, prompts: Sequence[str]) -> Probe:
-    """Run the prompts on the bare base, alone and in one padded batch; the gap is the engine's noise."""
-    alone = _last_logits(base, prompts)
-    batched = _batched_logits(base, prompts)
-    return Probe(tuple(prompts), alone, float((alone - batched).abs().max()))
+def declared_configuration(folder: Path) -> dict[str, Any]:
+    """What `adapter_config.json` says. Raises RunFailed where it is missing or damaged."""
+    try:
+        declared = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFailed(f"{folder / CONFIGURATION} cannot be read: {error}") from error
+    if not isinstance(declared, dict):
+        raise RunFailed(f"{folder / CONFIGURATION} is not a table")
+    return declared
 
 
-def is_bare(base: Loaded, reference: Probe) -> bool:
-    """Whether the base gives the logits that it gave before any adapter was attached."""
-    return torch.equal(_last_logits(base, reference.prompts), reference.logits)
+def why_not_scalable(declared: dict[str, Any]) -> str | None:
+    """Why an adapter has no strength but its own; None for plain LoRA.
+
+    Scaling multiplies B·A. What does not pass through it keeps its full weight at any strength: DoRA's
+    magnitudes, whole modules that were saved, trained biases and tokens.
+    """
+    if declared.get("peft_type", "LORA") != "LORA":
+        return f"{declared['peft_type']} adapters cannot be scaled, only LoRA"
+    for key, reason in _UNSCALED.items():
+        if declared.get(key) not in (None, False, "none", [], {}):
+            return f"`{key}` {reason}"
+    return None
 
 
-def prove(tuned: Loaded, reference: Probe, folder: Path) -> Proof:
-    """The evidence that the attached adapter is live and switches off without a trace."""
-    on = _last_logits(tuned, reference.prompts)
-    with tuned.model.disable_adapter():
-        off = _last_logits(tuned, reference.prompts)
-    return Proof(
-        largest_b=_largest_b(tuned.model),
-        logit_change=float((on - reference.logits).abs().max()),
-        engine_noise=reference.noise,
-        off_equals_base=bool(torch.equal(off, reference.logits)),
-        adapter_sha256=file_digest(folder / WEIGHTS),
-    )
+_UNSCALED = {
+    "use_dora": "learns magnitudes, which no scale of B·A takes back",
+    "modules_to_save": "keeps whole trained modules, which are not scaled",
+    "bias": "trains biases of the base, which are not scaled",
+    "lora_bias": "adds a bias that is not scaled with B·A",
+    "trainable_token_indices": "trains embeddings of tokens, which are not scaled",
+}
 
 
-def _largest_b(model: Any) -> float:
-    matrices = [
-        parameter
-        for name, parameter in model.named_parameters()
-        if "lora_B" in name or "lora_embedding_B" in name
-    ]
-    return max((float(matrix.detach().abs().max()) for matrix in matrices), default=0.0)
-
-
-@torch.inference_mode()
-def _last_logits(loaded: Loaded, prompts: Sequence[str]) -> torch.Tensor:
-    """Shape (prompts, vocabulary), float32 on the CPU: one prompt a pass, so no padding is involved."""
-    rows = []
-    for prompt in prompts:
-        tokens = loaded.tokenizer(prompt, return_tensors="pt").input_ids.to(loaded.device)
-        rows.append(loaded.model(input_ids=tokens, logits_to_keep=1, use_cache=False).logits[0, -1])
-    return torch.stack(rows).float().cpu()
-
-
-@torch.inference_mode()
-def _batched_logits(loaded: Loaded, prompts: Sequence[str]) -> torch.Tensor:
-    side = loaded.tokenizer.padding_side
-    loaded.tokenizer.padding_side = "left"
-    batch = loaded.tokenizer(list(prompts), return_tensors="pt", padding=True).to(loaded.device)
-    loaded.tokenizer.padding_side = side
-    logits: torch.Tensor = loaded.model(
-        input_ids=batch.input_ids, attention_mask=batch.attention_mask, logits_to_keep=1, use_cache=False
-    ).logits
-    return logits[:, -1].float().cpu()
+def _largest(model: Any) -> float:
+    """Largest entry of the B matrices, which begin at zero; of all its weights for adapters without them."""
+    named = [(name, weight.detach()) for name, weight in model.named_parameters()]
+    of_adapter = [weight for name, weight in named if "lora_B" in name or "lora_embedding_B" in name]
+    if not of_adapter:
+        of_adapter = [weight for name, weight in named if f".{model.active_adapter}" in name]
+    return max((float(weight.abs().max()) for weight in of_adapter), default=0.0)

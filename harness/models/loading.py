@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import resource
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +28,22 @@ class Loaded:
     model: Any
     tokenizer: Any
     device: torch.device
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A tuned model on its base, as trained until told otherwise.
+
+    off:     within it the model is the base
+    scaled:  within it the change has this strength; 1 is as trained, 0 the base exactly
+    largest: largest |entry| of what was trained: of LoRA's B matrices, of W - W₀ for trained weights.
+             0 means that nothing was changed
+    """
+
+    loaded: Loaded
+    off: Callable[[], AbstractContextManager[None]]
+    scaled: Callable[[float], AbstractContextManager[None]]
+    largest: float
 
 
 def _keep_quantised_weights_as_they_are(model: Any) -> None:
@@ -67,7 +87,10 @@ def release() -> None:
 
 
 def load(location: str, base: Base, quantization: Quantization | None) -> Loaded:
-    """Load a folder or a hub id. Raises RunFailed saying which model and what to set."""
+    """Load a folder or a hub id; `base.revision` is its revision, `base.chat_template` a readable path.
+
+    Raises RunFailed saying which model and what to set.
+    """
     options: dict[str, Any] = {
         "dtype": DTYPES[base.dtype],
         "trust_remote_code": base.trust_remote_code,
@@ -102,6 +125,15 @@ def load(location: str, base: Base, quantization: Quantization | None) -> Loaded
         # CPU matmul then copies the head once per row: 11 GB and 25 s for 32 prompts of Gemma 3.
         head.register_forward_pre_hook(lambda module, inputs: (inputs[0].contiguous(), *inputs[1:]))
     model.eval()
+    if base.chat_template is not None:
+        tokenizer.chat_template = Path(base.chat_template).read_text(encoding="utf-8")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return Loaded(model, tokenizer, where)
+
+
+def peak_memory() -> int:
+    """Bytes: of the GPU where there is one, else of this process so far."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

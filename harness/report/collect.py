@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.comparison.aggregates import measured_interval95, measured_value
-from harness.comparison.facts import Comparison
 from harness.experiment.schema import Gate
+from harness.gate.stored import stored_comparisons, strength_curves
 from harness.gate.verdict import GateResult
 from harness.report.facts import (
     ConfigurationFacts,
@@ -23,30 +23,32 @@ from harness.store.artifacts import Store
 from harness.store.measurements import Measurement, read_measurement
 from harness.store.runs import RecordedConfiguration, RunRecord, made, read_step
 
+# Name of a configuration → the record of the step that keeps its adapter or weights.
+Changes = Mapping[str, dict[str, Any]]
 
-def collect(
-    record: RunRecord, store: Store, policy: Gate, result: GateResult, comparisons: Sequence[Comparison]
-) -> ReportFacts:
+
+def collect(record: RunRecord, store: Store, policy: Gate, result: GateResult) -> ReportFacts:
     """The report's facts. Raises RunFailed where a stored file is damaged."""
     measured = {entry.name: _measurements(entry, store) for entry in record.configurations}
-    adapters = {entry.name: read_step(store, "adapters", entry.adapter) for entry in record.configurations}
+    changes = {
+        entry.name: store.read(made(entry.change.kind, entry.change.fingerprint))
+        for entry in record.configurations
+        if entry.change is not None
+    }
     return ReportFacts(
         name=record.name,
         verdict=result,
         policy=policy,
-        comparisons=tuple(comparisons),
+        comparisons=stored_comparisons(record, store),
         configurations=tuple(
-            _configuration(entry, measured[entry.name], adapters[entry.name])
+            _configuration(entry, measured[entry.name], changes.get(entry.name))
             for entry in record.configurations
         ),
         proofs=tuple(_proofs(record, store)),
-        trainings=tuple(
-            _training(entry.name, adapter)
-            for entry in record.configurations
-            if (adapter := adapters[entry.name]) is not None
-        ),
+        trainings=tuple(_trainings(record, changes)),
+        strengths=strength_curves(record, store, policy),
         generations=tuple(_generations(record, store)),
-        costs=tuple(_costs(record, measured, adapters)),
+        costs=tuple(_costs(record, measured, changes)),
         resolved=record.resolved,
         command=record.command,
         provenance=record.provenance,
@@ -59,7 +61,7 @@ def _measurements(entry: RecordedConfiguration, store: Store) -> list[Measuremen
 
 
 def _configuration(
-    entry: RecordedConfiguration, measurements: Sequence[Measurement], adapter: dict[str, Any] | None
+    entry: RecordedConfiguration, measurements: Sequence[Measurement], change: dict[str, Any] | None
 ) -> ConfigurationFacts:
     values = []
     for recorded, measurement in zip(entry.measurements, measurements, strict=True):
@@ -80,9 +82,13 @@ def _configuration(
         name=entry.name,
         description=entry.description,
         dtype=entry.dtype,
+        family=entry.family,
+        method=entry.method,
+        seed=entry.seed,
+        strength=entry.strength,
         quantization=entry.quantization,
-        adapter_digest=entry.adapter,
-        trainable_parameters=adapter["trainable_parameters"] if adapter else None,
+        adapter_digest=change["weights_sha256"] if change else None,
+        trainable_parameters=change["trainable_parameters"] if change else None,
         values=tuple(values),
     )
 
@@ -97,22 +103,40 @@ def _proofs(record: RunRecord, store: Store) -> Iterator[Proof]:
                 logit_difference=proof["logit_change"],
                 noise_floor=proof["engine_noise"],
                 off_equals_base=proof["off_equals_base"],
+                zero_equals_base=proof["zero_equals_base"],
             )
 
 
-def _training(name: str, adapter: dict[str, Any]) -> Training:
-    return Training(
-        name=name,
-        seed=adapter["seed"],
-        steps=adapter["steps"],
-        train_loss=_curve(adapter["train_loss"]),
-        validation_loss=_curve(adapter["validation_loss"]),
-        tokens_per_second=adapter["tokens_per_second"],
-        seconds=adapter["seconds"],
-        peak_memory_bytes=adapter["peak_memory_bytes"],
-        trainable_parameters=adapter["trainable_parameters"],
-        adapter_bytes=adapter["adapter_bytes"],
-    )
+def _trained(record: RunRecord, changes: Changes) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every training once, whatever the number of its strengths, under its name without them."""
+    seen = set()
+    for entry in record.configurations:
+        change = entry.change
+        if change is not None and change.fingerprint not in seen and "steps" in changes[entry.name]:
+            seen.add(change.fingerprint)
+            yield entry.name.partition("@")[0], changes[entry.name]
+
+
+def _trainings(record: RunRecord, changes: Changes) -> Iterator[Training]:
+    for name, change in _trained(record, changes):
+        micro, batch = change["micro_batch_size"], change["made_from"]["recipe"]["batch_size"]
+        yield Training(
+            name=name,
+            seed=change["seed"],
+            steps=change["steps"],
+            method=change["method"],
+            reading=change.get("reading", ""),
+            batch=f"{batch} rows a step" + ("" if micro == batch else f", {micro} at a time"),
+            packed=change["packed"],
+            gradient_norm=_curve(change["gradient_norm"]),
+            train_loss=_curve(change["train_loss"]),
+            validation_loss=_curve(change["validation_loss"]),
+            tokens_per_second=change["tokens_per_second"],
+            seconds=change["seconds"],
+            peak_memory_bytes=change["peak_memory_bytes"],
+            trainable_parameters=change["trainable_parameters"],
+            adapter_bytes=change["adapter_bytes"],
+        )
 
 
 def _curve(points: Sequence[tuple[int, float | str]]) -> tuple[tuple[int, float], ...]:
@@ -132,17 +156,16 @@ def _generations(record: RunRecord, store: Store) -> Iterator[Generation]:
 
 def _costs(
     record: RunRecord,
-    measured: dict[str, list[Measurement]],
-    adapters: dict[str, dict[str, Any] | None],
+    measured: Mapping[str, Sequence[Measurement]],
+    changes: Changes,
 ) -> Iterator[Cost]:
+    for name, change in _trained(record, changes):
+        yield Cost(
+            step=f"train {name}",
+            seconds=change["seconds"],
+            tokens=change["tokens"],
+            peak_memory_bytes=change["peak_memory_bytes"],
+        )
     for entry in record.configurations:
-        adapter = adapters[entry.name]
-        if adapter is not None:
-            yield Cost(
-                step=f"train {entry.name}",
-                seconds=adapter["seconds"],
-                tokens=adapter["tokens"],
-                peak_memory_bytes=adapter["peak_memory_bytes"],
-            )
         seconds = sum(measurement.cost.get("seconds", 0.0) for measurement in measured[entry.name])
         yield Cost(step=f"measure {entry.name}", seconds=seconds)

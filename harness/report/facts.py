@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict
 from harness.comparison.facts import Comparison
 from harness.experiment.metrics import Metric
 from harness.experiment.schema import Gate
+from harness.gate.strength import StrengthCurve as StrengthCurve
+from harness.gate.strength import StrengthPoint as StrengthPoint
 from harness.gate.verdict import GateResult
 from harness.statistics.estimates import Interval
 
@@ -45,13 +47,18 @@ class Training(_Fact):
 
 
 class Proof(_Fact):
-    """Evidence that an adapter is live: its weights, what it does to the logits, the engine's own noise."""
+    """Evidence that what was tuned is live: its weights, what it does to the logits, the engine's own noise.
+
+    largest_b and off_equals_base are None where there is no such thing: a prompt, a separate model; so is
+    logit_difference for a model of another vocabulary, and zero_equals_base where strength 0 is not asked for.
+    """
 
     tuned: str
-    largest_b: float
-    logit_difference: float
+    largest_b: float | None
+    logit_difference: float | None
     noise_floor: float
-    off_equals_base: bool
+    off_equals_base: bool | None
+    zero_equals_base: bool | None = None
 
 
 class Generation(_Fact):
@@ -78,6 +85,7 @@ class ConfigurationFacts(_Fact):
     family:   the [tuned.<name>] that it comes from, None for a base; seeds and strengths share one
     method:   that table's method
     strength: scale of what was trained: 1 as trained, 0 the base
+    parameters: of the whole model, trained or not
     """
 
     name: str
@@ -90,6 +98,7 @@ class ConfigurationFacts(_Fact):
     quantization: str | None = None
     adapter_digest: str | None = None
     trainable_parameters: int | None = None
+    parameters: int | None = None
     values: tuple[TaskValue, ...] = ()
 
 
@@ -101,29 +110,6 @@ class Cost(_Fact):
     tokens: int | None = None
     peak_memory_bytes: int | None = None
     reused: bool = False
-
-
-class StrengthPoint(_Fact):
-    """One strength of one trained difference: what it changed on validation items and on test items."""
-
-    strength: float
-    tuned: str
-    validation: Comparison
-    test: Comparison
-
-
-class StrengthCurve(_Fact):
-    """All strengths of one family and seed, weakest first.
-
-    chosen: the strength that the validation items chose; the gate judges it on the test items.
-    reason: why that one, in a sentence.
-    """
-
-    family: str
-    seed: int | None
-    points: tuple[StrengthPoint, ...]
-    chosen: float
-    reason: str
 
 
 class ReportFacts(_Fact):

@@ -37,10 +37,12 @@ class TreeLM(HFLM):  # type: ignore[misc]
 
     `engine` says which path produced the numbers: "tree", or "hflm" where the model's attention
     cannot take a tree mask. Left out, it is found out on a probe batch; adapters of one base are
-    given the base's, so that both sides of a pair are scored the same way.
+    given the base's, so that both sides of a pair are scored the same way. `tokens` counts what was
+    read and written so far, as a plain pass over every request would read it.
     """
 
     def __init__(self, model: Any, tokenizer: Any, engine: str | None = None) -> None:
+        self.tokens = 0
         with quiet_lm_eval():  # it warns about every pre-loaded model
             super().__init__(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=BATCH_SIZE)
         self.engine = engine or ("tree" if self._tree_equals_plain() else "hflm")
@@ -51,11 +53,18 @@ class TreeLM(HFLM):  # type: ignore[misc]
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[tuple[float, bool]]:
+        self.tokens += sum(len(context) + len(continuation) for _, context, continuation in requests)
         if self.engine != "tree":
             return super()._loglikelihood_tokens(  # type: ignore[no-any-return]
                 requests, disable_tqdm=True, override_bs=override_bs
             )
         return self._score(requests)
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        answers: list[str] = super().generate_until(requests, disable_tqdm=disable_tqdm)
+        texts = [request.args[0] + answer for request, answer in zip(requests, answers, strict=True)]
+        self.tokens += sum(len(tokens) for tokens in self.tokenizer(texts).input_ids) if texts else 0
+        return answers
 
     def _score(self, requests: Sequence[TokenRequest]) -> list[tuple[float, bool]]:
         sequences = [

@@ -33,12 +33,29 @@ class Document:
     instances: tuple[Any, ...]
 
 
-def documents(task: CompiledTask, limit: int | None) -> list[Document]:
+@dataclass(frozen=True)
+class Asking:
+    """How documents become prompts: after a system prompt, in the turns of a chat template, or neither."""
+
+    system: str | None = None
+    chat_template: Callable[..., str] | None = None
+
+
+PLAIN = Asking()
+
+
+def documents(task: CompiledTask, limit: int | None, asking: Asking = PLAIN) -> list[Document]:
     """Every document of a task with its requests, in the data's order, named by content."""
     found: list[Document] = []
     for lm_task in task.lm_tasks:
         with quiet_lm_eval():
-            lm_task.build_all_requests(limit=limit, tokenizer_name="")
+            lm_task.build_all_requests(
+                limit=limit,
+                system_instruction=asking.system,
+                apply_chat_template=asking.chat_template is not None,
+                chat_template=asking.chat_template,
+                tokenizer_name="",
+            )
         for _, group in groupby(lm_task.instances, key=lambda instance: instance.doc_id):
             instances = tuple(group)
             found.append(Document("", lm_task, instances[0].doc, instances))

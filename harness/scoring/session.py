@@ -1,68 +1,68 @@
-"""One load of a base: the base and all its adapters measured on all tasks, step by step into the store."""
+"""One load of a model: the base and all that is put on it, measured step by step into the store."""
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
-from lm_eval.api.instance import Instance
 
-from harness.data.task_rows import TaskRows
 from harness.errors import RunFailed
-from harness.experiment.metrics import Metric
-from harness.experiment.schema import Base, Generate, Quantization, Task
-from harness.models.adapters import WEIGHTS, Probe, attached, is_bare, probe, prove
-from harness.models.loading import Loaded, load
-from harness.progress import Progress
+from harness.experiment.schema import Base, Generate, Prompting, Quantization
+from harness.models.adapters import attached_adapter
+from harness.models.kinship import Family, family_of, family_problems
+from harness.models.loading import Attached, Loaded, load, release
+from harness.models.proof import Probe, Proof, is_bare, probe, prove, prove_model
+from harness.models.weights import attached_weights
 from harness.scoring.language_model import TreeLM
-from harness.scoring.measure import Document, documents, measure, prompt_hash
-from harness.store.artifacts import Step, Store, file_digest
-from harness.store.measurements import (
-    ITEMS_FILE,
-    Item,
-    Measurement,
-    append_items,
-    measurement_record,
-    recover_items,
-    restart_items,
-)
-from harness.tasks.compile import CompiledTask, compile_task
+from harness.scoring.prepared import NO_PROMPT, Preparation, Split, SuiteTask
+from harness.scoring.recording import Place, Subject, record_generations, record_measurement
+from harness.store.artifacts import Step
 
-PROBE_PROMPTS = 6
-PROBE_CHARACTERS = 400
+TaskKey = tuple[str, str]
+ATTACH = {"adapters": attached_adapter, "weights": attached_weights}
 
 
 @dataclass(frozen=True)
-class SuiteTask:
-    """One task of one suite with its rows."""
+class Change:
+    """What is put on the base: a finished step's folder, and what its record says."""
 
-    suite: str
-    name: str
-    task: Task
-    rows: TaskRows
+    kind: Literal["adapters", "weights"]
+    folder: Path
+    weights_sha256: str
+    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Target:
-    """One configuration of the group. `measurements` maps (suite, task) to its step."""
+    """One configuration of the group. `measurements` are on test items, `validation` on validation items."""
 
     name: str
-    adapter: Path | None
+    change: Change | None
+    strength: float
+    scales: bool
+    prompting: Prompting
     proof: Step | None
-    measurements: Mapping[tuple[str, str], Step]
+    measurements: Mapping[TaskKey, Step]
+    validation: Mapping[TaskKey, Step]
     generation: Step | None
 
 
 @dataclass(frozen=True)
 class Group:
-    """Configurations that share one load: the same base at the same quantisation."""
+    """Configurations that share one load: the same model at the same quantisation.
+
+    identity: what the loaded model is, for the record; `base_location` is the experiment's base where the
+    group is another checkpoint, which is proved against it, else None.
+    """
 
     location: str
+    identity: str
+    base_location: str | None
     base: Base
     quantization: Quantization | None
     targets: tuple[Target, ...]
@@ -71,155 +71,127 @@ class Group:
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """A task compiled once for all configurations of the group."""
+class _Reference:
+    """What the group's results are proved against: the base's logits and family, and its engine."""
 
-    declared: SuiteTask
-    compiled: CompiledTask
-    documents: tuple[Document, ...]
+    probe: Probe
+    family: Family
+    engine: str
 
 
-def measure_group(group: Group, store: Store, progress: Progress) -> None:
+def measure_group(group: Group, place: Place) -> None:
     """Make every missing step of the group. Raises RunFailed; what is scored by then is kept."""
-    loaded = load(group.location, group.base, group.quantization)
     try:
-        prepared = _prepare(group, loaded)
-        reference = probe(loaded, _probe_prompts(prepared))
-        engine = TreeLM(loaded.model, loaded.tokenizer).engine
-        for target in group.targets:
-            if not is_bare(loaded, reference):
-                # Some adapters (modules_to_save, PiSSA) leave their weights behind when they go.
+        base = _base_of(group) if group.base_location else None
+        release()
+        loaded = load(group.location, group.base, group.quantization)
+        preparation = Preparation(group.tasks, loaded, group.base.apply_chat_template)
+        session = _Session(group, place, preparation, base or _reference(loaded, preparation))
+        for change, targets in groupby(group.targets, key=lambda target: target.change):
+            if base is None and not is_bare(loaded, session.reference.probe):
+                # Some adapters (modules_to_save) leave their weights behind when they go.
                 loaded = load(group.location, group.base, group.quantization)
-            with _configured(loaded, target) as configured:
-                _prove(target, configured, reference, store)
-                if _missing(target, store):
-                    lm = TreeLM(configured.model, configured.tokenizer, engine)
-                    _measure_target(group, target, lm, prepared, _Place(store, progress))
+            with _attached(loaded, change) as attached:
+                for target in targets:
+                    session.prove(target, attached)
+                    with attached.scaled(target.strength):
+                        session.measure(target, attached.loaded)
     except torch.OutOfMemoryError as error:
         raise RunFailed(f"measuring ran out of GPU memory: {error}") from error
 
 
+def _base_of(group: Group) -> _Reference:
+    """The experiment's base, loaded for its logits alone and let go of again."""
+    loaded = load(str(group.base_location), group.base, group.quantization)
+    return _reference(loaded, Preparation(group.tasks, loaded, group.base.apply_chat_template))
+
+
+def _reference(loaded: Loaded, preparation: Preparation) -> _Reference:
+    reference = probe(loaded, preparation.probe_prompts())
+    return _Reference(reference, family_of(loaded), TreeLM(loaded.model, loaded.tokenizer).engine)
+
+
 @contextlib.contextmanager
-def _configured(loaded: Loaded, target: Target) -> Iterator[Loaded]:
-    if target.adapter is None:
-        yield loaded
+def _attached(loaded: Loaded, change: Change | None) -> Iterator[Attached]:
+    """The model with the change on it. Without one it is as loaded, and has no strength but 1."""
+    if change is None:
+        yield Attached(loaded, contextlib.nullcontext, lambda strength: contextlib.nullcontext(), 0.0)
     else:
-        with attached(loaded, target.adapter) as tuned:
-            yield tuned
-
-
-def _prepare(group: Group, loaded: Loaded) -> tuple[_Prepared, ...]:
-    def count_tokens(text: str) -> int:
-        return len(loaded.tokenizer.encode(text))
-
-    prepared = []
-    for entry in group.tasks:
-        compiled = compile_task(entry.name, entry.task, entry.rows.test, entry.rows.validation, count_tokens)
-        found = documents(compiled, None if entry.rows.test else entry.task.limit)
-        prepared.append(_Prepared(entry, compiled, tuple(found)))
-    return tuple(prepared)
-
-
-def _probe_prompts(prepared: Sequence[_Prepared]) -> list[str]:
-    """A prompt of every task, in turn: an adapter shows itself first on what it was trained for."""
-    prompts = [str(document.instances[0].args[0]) for task in prepared for document in task.documents[:2]]
-    return [prompt[:PROBE_CHARACTERS] or "The" for prompt in prompts[:PROBE_PROMPTS]]
-
-
-def _prove(target: Target, configured: Loaded, reference: Probe, store: Store) -> None:
-    if target.adapter is None or target.proof is None or store.has(target.proof):
-        return
-    proof = prove(configured, reference, target.adapter)
-    store.begin(target.proof)
-    store.finish(target.proof, {"tuned": target.name, **proof.record()})
-
-
-def _missing(target: Target, store: Store) -> bool:
-    steps = list(target.measurements.values()) + ([target.generation] if target.generation else [])
-    return not all(store.has(step) for step in steps)
-
-
-def _measure_target(
-    group: Group, target: Target, lm: TreeLM, prepared: Sequence[_Prepared], place: _Place
-) -> None:
-    for task in prepared:
-        step = target.measurements[task.declared.suite, task.declared.name]
-        if not place.store.has(step):  # it may have been made just now: two suites can hold the same task
-            _measure_task(group, target, task, lm, step, place)
-    if target.generation is not None and not place.store.has(target.generation):
-        _generate(group.prompts, lm, target.generation, place.store)
+        with ATTACH[change.kind](loaded, change.folder) as attached:
+            yield attached
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where measurements go, and who is told."""
+class _Session:
+    """A loaded group: what is missing of its targets is proved and measured."""
 
-    store: Store
-    progress: Progress
+    group: Group
+    place: Place
+    preparation: Preparation
+    reference: _Reference
+
+    def prove(self, target: Target, attached: Attached) -> None:
+        if target.proof is None or self.place.store.has(target.proof):
+            return
+        proof, problems = self._proof(target, attached)
+        self.place.store.begin(target.proof)
+        record = proof.record()
+        record["problems"] = [*problems, *record["problems"]]
+        self.place.store.finish(target.proof, {"tuned": target.name, **record})
+
+    def _proof(self, target: Target, attached: Attached) -> tuple[Proof, tuple[str, ...]]:
+        if target.change is not None:
+            return prove(attached, self.reference.probe, target.scales), target.change.problems
+        problems = family_problems(self.reference.family, family_of(attached.loaded))
+        return prove_model(attached.loaded, self.reference.probe), problems
+
+    def measure(self, target: Target, configured: Loaded) -> None:
+        """Every measurement and the generations that are missing."""
+        store = self.place.store
+        todo = [
+            (key, split, step)
+            for split, steps in _splits(target)
+            for key, step in steps.items()
+            if not store.has(step)
+        ]
+        generation = target.generation
+        if not todo and (generation is None or store.has(generation)):
+            return
+        subject = self._subject(target, configured)
+        for key, split, step in todo:
+            if not store.has(step):  # it may have been made just now: two suites can hold the same task
+                prepared = self.preparation.task(key, split, target.prompting)
+                record_measurement(subject, prepared, step, self.place)
+        if generation is not None and not store.has(generation):
+            asking = self.preparation.asking(target.prompting)
+            record_generations(subject, self.group.prompts, asking, generation, store)
+
+    def _subject(self, target: Target, configured: Loaded) -> Subject:
+        lm = TreeLM(configured.model, configured.tokenizer, self.reference.engine)
+        digest = target.change.weights_sha256 if target.change else None
+        return Subject(target.name, lm, self._conditions(target, lm), digest)
+
+    def _conditions(self, target: Target, lm: TreeLM) -> dict[str, str]:
+        """What must be equal on both sides of a pair, but for the one thing that the pair differs in."""
+        group = self.group
+        conditions = {
+            "model": group.identity,
+            "tokenizer": self.preparation.vocabulary,
+            "adapter": "none",
+            "weights": "as loaded",
+            "quantization": "none" if group.quantization is None else group.quantization.model_dump_json(),
+            "dtype": group.base.dtype,
+            "engine": lm.engine,
+            "device": lm.device.type,
+            "prompt": "as written" if target.prompting == NO_PROMPT else target.prompting.model_dump_json(),
+            "chat template": self.preparation.template or "not applied",
+        }
+        if target.change is not None:
+            at = "" if target.strength == 1 else f" at strength {target.strength:g}"
+            name = {"adapters": "adapter", "weights": "weights"}[target.change.kind]
+            conditions[name] = f"{target.change.weights_sha256}{at}"
+        return conditions
 
 
-def _measure_task(
-    group: Group, target: Target, task: _Prepared, lm: TreeLM, step: Step, place: _Place
-) -> None:
-    """Score the items that are missing, appending each batch; the record comes last."""
-    folder = place.store.begin(step)
-    asked = {document.item: prompt_hash(document.instances) for document in task.documents}
-    items = [item for item in recover_items(folder / ITEMS_FILE) if asked.get(item.item) == item.prompt_hash]
-    restart_items(folder / ITEMS_FILE, items)
-    resumed = len(items)
-    place.progress.begin(step.name, len(task.documents))
-    place.progress.advance(resumed)
-    started = time.monotonic()
-    for batch in measure(task.compiled, task.documents, lm, {item.item for item in items}):
-        append_items(folder / ITEMS_FILE, batch)
-        items += batch
-        place.progress.advance(len(batch))
-    seconds = time.monotonic() - started
-    measurement = Measurement(
-        configuration=target.name,
-        suite=task.declared.suite,
-        task=task.declared.name,
-        kind=task.compiled.kind,
-        primary=task.compiled.primary,
-        metrics=_per_item(task.compiled.metrics, items),
-        conditions=_conditions(group, target, task.compiled, lm),
-        labels=task.compiled.labels,
-        items=tuple(items),
-        cost={"seconds": seconds, "items_scored": len(items) - resumed},
-    )
-    place.store.finish(step, measurement_record(measurement))
-    place.progress.end(f"{len(items)} items")
-
-
-def _per_item(metrics: Mapping[str, Metric], items: Sequence[Item]) -> dict[str, Metric]:
-    """Metrics that items have a value for; a few of lm-eval's are defined on whole tasks only."""
-    return {
-        name: metric
-        for name, metric in metrics.items()
-        if metric.aggregate == "macro_f1" or any(name in item.scores for item in items)
-    }
-
-
-def _conditions(group: Group, target: Target, task: CompiledTask, lm: TreeLM) -> dict[str, str]:
-    """What must be equal on both sides of a pair, but for the one thing that the pair differs in."""
-    quantization = group.quantization
-    return {
-        "adapter": "none" if target.adapter is None else file_digest(target.adapter / WEIGHTS),
-        "quantization": "none" if quantization is None else quantization.model_dump_json(),
-        "dtype": group.base.dtype,
-        "engine": lm.engine,
-        "device": lm.device.type,
-        "decoding": task.decoding,
-        "chat template": "not applied",
-    }
-
-
-def _generate(prompts: Sequence[Generate], lm: TreeLM, step: Step, store: Store) -> None:
-    """Greedy continuations of the experiment's prompts."""
-    texts: list[dict[str, Any]] = []
-    for entry in prompts:
-        options = {"until": [], "do_sample": False, "max_gen_toks": entry.max_new_tokens}
-        request = Instance("generate_until", {}, (entry.prompt, options), 0)
-        texts.append({"prompt": entry.prompt, "text": lm.generate_until([request], disable_tqdm=True)[0]})
-    store.begin(step)
-    store.finish(step, {"texts": texts})
+def _splits(target: Target) -> tuple[tuple[Split, Mapping[TaskKey, Step]], ...]:
+    return ("test", target.measurements), ("validation", target.validation)

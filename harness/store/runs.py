@@ -23,32 +23,48 @@ class RecordedMeasurement(_Recorded):
     fingerprint: str
 
 
+class RecordedChange(_Recorded):
+    """The step that keeps an adapter ("adapters") or trained weights ("weights")."""
+
+    kind: Literal["adapters", "weights"]
+    fingerprint: str
+
+
 class RecordedConfiguration(_Recorded):
-    """One measured configuration; `base` is what it is compared with, None for the base itself."""
+    """One measured configuration; `base` is what it is compared with, None for the base itself.
+
+    family is its [tuned.<family>]; method, seed and strength say which of that family it is.
+    """
 
     name: str
     description: str
     dtype: str
     quantization: str | None
     base: str | None
+    family: str | None
+    method: str | None
     seed: int | None
-    adapter: str | None
+    strength: float
+    change: RecordedChange | None
     proof: str | None
     generation: str | None
     measurements: tuple[RecordedMeasurement, ...]
 
 
 class RecordedPair(_Recorded):
+    """`comparison` is on test items; `validation`, on validation items, only where a strength is chosen."""
+
     base: str
     tuned: str
-    differs_in: Literal["adapter", "quantization"]
+    differs_in: Literal["adapter", "weights", "model", "prompt", "quantization"]
     comparison: str
+    validation: str | None
 
 
 class RunRecord(_Recorded):
     """`provenance` is (label, value) rows for people, `resolved` the experiment with every default."""
 
-    schema_name: Literal["harness.run/1"] = "harness.run/1"
+    schema_name: Literal["harness.run/2"] = "harness.run/2"
     name: str
     command: str
     resolved: str

@@ -187,11 +187,18 @@ def _configurable(config: dict[str, Any], splits: Mapping[str, Rows], task: Task
                 **config,
                 "custom_dataset": lambda **_: tables,
                 "test_split": "test",
-                "fewshot_split": "validation" if task.num_fewshot and "validation" in tables else None,
+                "fewshot_split": _fewshot_split(task, tables),
             }
         )
     lm_task.set_fewshot_seed(FEWSHOT_SEED)
     return lm_task
+
+
+def _fewshot_split(task: Task, tables: Mapping[str, Any]) -> str | None:
+    """From the test rows lm-eval leaves out the document itself; without a split it does not."""
+    if not task.num_fewshot:
+        return None
+    return "validation" if "validation" in tables else "test"
 
 
 def _registered(name: str, task: Task, leaves: tuple[Any, ...]) -> CompiledTask:

@@ -1,4 +1,4 @@
-"""Rows against what a task or a training format asks of them; identity and splitting."""
+"""Rows against what a task asks of them; identity and splitting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.checks import check_task_rows
-from harness.data.formats import training_format
 from harness.data.identity import item_id, item_ids
 from harness.data.rows import Row
 from harness.data.split import split_by_hash
@@ -96,81 +95,6 @@ def test_at_most_twenty_rows_are_named() -> None:
     found = check_task_rows(TASKS["text"], [Row({"text": ""}, None, None, n) for n in range(1, 51)], "x")
     assert len(found) == 21
     assert "30 more problems like these in x (50 in 50 rows)" in found[20].message
-
-
-@pytest.mark.parametrize(
-    ("values", "format"),
-    [
-        ({"prompt": "a", "completion": "b"}, "prompt-completion"),
-        (
-            {
-                "prompt": [{"role": "user", "content": "a"}],
-                "completion": [{"role": "assistant", "content": "b"}],
-            },
-            "prompt-completion",
-        ),
-        ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, "messages"),
-        ({"text": "a", "source": "x"}, "text"),
-    ],
-)
-def test_a_format_is_guessed_and_the_guess_is_told(values: dict[str, Any], format: str) -> None:
-    guessed = training_format([Row(values)], "auto", "x.jsonl")
-    assert guessed.format == format
-    assert guessed.note is not None
-    assert format in guessed.note
-    assert training_format([Row(values)], guessed.format, "x.jsonl").note is None
-
-
-def user(content: Any) -> dict[str, Any]:
-    return {"role": "user", "content": content}
-
-
-@pytest.mark.parametrize(
-    ("values", "declared", "message"),
-    [
-        ({"prompt": "a", "completion": None}, "auto", "`completion` is null"),
-        ({"prompt": "a", "completion": " "}, "auto", "nothing to learn"),
-        ({"prompt": "a"}, "prompt-completion", "`completion` is missing"),
-        ({"prompt": "a", "completion": 3}, "auto", "must both be text"),
-        (
-            {"prompt": [user("a")], "completion": []},
-            "auto",
-            "`completion` must be a list of messages, not an empty list",
-        ),
-        ({"messages": "hello"}, "auto", 'must be a list of messages, not "hello"'),
-        ({"messages": [user(None)]}, "auto", "`messages[0].content` is null"),
-        ({"messages": [user("a")]}, "auto", "no assistant turn"),
-        ({"messages": [{"role": "human", "content": "a"}]}, "auto", '`messages[0].role` is "human"'),
-        ({"messages": ["a"]}, "auto", "must have `role` and `content`"),
-        ({"text": None}, "auto", "`text` is null"),
-        ({"text": ""}, "auto", "`text` is empty"),
-        ({"text": "a"}, "messages", "`messages` is missing"),
-    ],
-)
-def test_a_training_row_that_lacks_something(values: dict[str, Any], declared: Any, message: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        training_format([Row(values, Path("t.jsonl"), 1342, 1)], declared, "t.jsonl")
-    (problem,) = caught.value.problems
-    assert (problem.file, problem.line) == (Path("t.jsonl"), 1342)
-    assert message in problem.message
-
-
-@pytest.mark.parametrize(
-    ("values", "message", "help"),
-    [
-        ({"text": "a", "prompt": "b", "completion": "c"}, "fits several formats", "format = "),
-        (
-            {"instruction": "a", "output": "b"},
-            "its columns are `instruction`, `output`",
-            "`prompt` and `completion`",
-        ),
-    ],
-)
-def test_a_format_that_cannot_be_told(values: dict[str, Any], message: str, help: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        training_format([Row(values)], "auto", "t.jsonl")
-    assert message in caught.value.problems[0].message
-    assert help in (caught.value.problems[0].help or "")
 
 
 def test_an_item_is_named_by_its_content() -> None:

@@ -55,7 +55,7 @@ BROKEN = {
     "missing folder": (E, 'model = "google/gemma"', '⟦model = "./models/x"', "there is no model at", ""),
     "neither folder nor hub": (E, 'model = "google/gemma"', '⟦model = "gemma"', "neither a folder nor a hub id", "org/name"),
     "revision of a folder": (E, 'model = "google/gemma"', 'model = "data"\n⟦revision = "x"', "belongs to a model of the hub", ""),
-    "lora with quantization": (E, "seeds = [0, 1]", "⟦quantization = {}", 'needs `method = "qlora"`', ""),
+    "lora with quantization": (E, "seeds = [0, 1]", "⟦quantization = {}", "trains on the base as it is", 'write `method = "qlora"`'),
     "hub form": (E, 'source = "python:rows:training_rows"', '⟦source = "hub:"', "is not of the form hub:org/name", "@revision"),
     "python form": (E, 'source = "python:rows:training_rows"', '⟦source = "python:rows"', "is not of the form", ""),
     "function with arguments": (E, 'source = "python:rows:training_rows"', '⟦source = "python:rows:needs"', "needs arguments", "default"),

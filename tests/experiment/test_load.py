@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import Problem
-from harness.experiment.load import load_experiment, root_of
+from harness.experiment.load import load_experiment
 from harness.experiment.problems import format_problem
+from harness.experiment.project import root_of
 from harness.experiment.resolved import experiment_key, resolved, resolved_toml
 from harness.experiment.schema import LoadedExperiment, Quantization
 

@@ -108,7 +108,7 @@ def test_two_learning_rates_never_share_a_result_and_base_and_tuned_never_do(
         return {step.fingerprint for step in configuration.measurements.values()}
 
     assert steps(first["base"]) == steps(second["base"]), "the base is the same and shared"
-    assert first["lora"].adapter.fingerprint != second["lora"].adapter.fingerprint
+    assert first["lora"].change.fingerprint != second["lora"].change.fingerprint
     assert not steps(first["lora"]) & steps(second["lora"])
     assert not steps(first["lora"]) & steps(first["base"])
 
@@ -241,7 +241,7 @@ def test_a_bug_is_exit_70_and_never_1(project: Project, monkeypatch: pytest.Monk
     def broken(*_: object) -> None:
         raise AssertionError("a bug")
 
-    monkeypatch.setattr("harness.cli.gate.load_experiment", broken)
+    monkeypatch.setattr("harness.cli.gate.load_experiments", broken)
     assert project.gate() == 70
 
 
@@ -251,7 +251,7 @@ def test_a_full_disk_while_measuring_is_exit_3(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harness.scoring.session.append_items", full)
+    monkeypatch.setattr("harness.scoring.recording.append_items", full)
     assert project.run() == 3
     assert "No space left" in capsys.readouterr().err
     monkeypatch.undo()

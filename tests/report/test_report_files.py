@@ -103,7 +103,7 @@ def test_everything_else_stands_in_both(facts: ReportFacts, folder: Path) -> Non
         "2.1e−05",
         "not separated; this task could detect about 3.6 pp",
         "a task can certify a margin of 2.8 pp (best task) to 5.6 pp (weakest task)",
-        "about this adapter (one training run, seed 0), not about this recipe",
+        "Every statement about lora and qlora is about one training run each (seed 0), not about their recipes",
         "not above chance",
         "212 clusters",
         "cluster-robust t",

@@ -1,163 +1,190 @@
-"""Training: the loss is TRL's, a killed run goes on, and errors are for the person."""
+"""Training: the adapter is the one that a plain TRL script makes, and errors are for the person."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import torch
+from peft import LoraConfig
 from safetensors.torch import load_file
-from transformers import TrainerCallback
-from trl import SFTTrainer
+from trl import SFTConfig, SFTTrainer
 
 from harness.errors import RunFailed, UsageError
-from harness.experiment.schema import Base, Quantization, Tuned
+from harness.experiment.schema import Quantization
 from harness.models.loading import load
-from harness.training import sft
-from harness.training.sft import Job, last_checkpoint, train
-from harness.training.trainer import CompletionTrainer
+from harness.training import sft, trainer
+from harness.training.rendering import render
+from tests.training.conftest import NONE, ROWS, job, run
 
-FLOAT32 = Base(model="tiny", dtype="float32")
-ROWS = [{"prompt": f"the colour of thing {n} is", "completion": [" blue", " red"][n % 2]} for n in range(24)]
-
-
-def recipe(**options: Any) -> Tuned:
-    declared = {"method": "lora", "lora": {"r": 4, "target_modules": "all-linear"}, "batch_size": 4}
-    return Tuned(**{**declared, "learning_rate": 1e-2, "checkpoint_steps": 2, **options})
+Trained = Callable[..., tuple[Path, dict[str, Any]]]
 
 
-def job(**options: Any) -> Job:
-    return Job("lora", FLOAT32, recipe(**options), 0, ROWS, ROWS[:4])
-
-
-def run(folder: Path, model: Path, wanted: Job, quantization: Quantization | None = None) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
-    return train(wanted, load(str(model), FLOAT32, quantization), folder, lambda done, total: None)
-
-
-@pytest.fixture(scope="module")
-def unbroken(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("unbroken")
-    return folder, run(folder, model_folder, job())
-
-
-def test_training_learns_and_records_what_it_did(unbroken: tuple[Path, dict[str, Any]]) -> None:
-    folder, record = unbroken
+def test_training_learns_and_records_what_it_did(trained: Trained) -> None:
+    folder, record = trained()
 
     assert record["steps"] == 6
     losses = [loss for _, loss in record["train_loss"]]
     assert losses[-1] < losses[0]
-    assert record["validation_loss"]
-    assert record["tokens"] > 6 * 4 * 5
+    assert [step for step, _ in record["validation_loss"]] == [2, 3, 5, 6]
+    assert record["rows"] == 24
+    assert record["counts"]["rows"] == 24
+    assert record["tokens"] == record["counts"]["tokens"]
+    assert record["trained_tokens"] == record["counts"]["trained_tokens"]
     assert record["tokens_per_second"] > 0
-    assert record["trainable_parameters"] > 0
-    sft.discard_checkpoints(folder)
-    assert sorted(path.name for path in folder.iterdir()) == [
+    assert 0 < record["trainable_parameters"] < record["total_parameters"]
+    assert record["adapter_bytes"] == (folder / "adapter_model.safetensors").stat().st_size
+    assert [name for name in ("kl", "validation_kl") if record[name]] == []
+
+
+def test_nothing_but_the_adapter_is_left_and_no_pickle(model_folder: Path, tmp_path: Path) -> None:
+    run(tmp_path, model_folder, job(max_steps=1))
+    sft.discard_checkpoints(tmp_path)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
 
 
-class Killed(BaseException):
-    """As a kill -9 would: nothing is cleaned up."""
-
-
-def test_a_training_killed_between_checkpoints_ends_with_the_unbroken_runs_weights(
-    unbroken: tuple[Path, dict[str, Any]],
-    model_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_adapter_is_the_one_that_a_plain_trl_script_trains(
+    trained: Trained, model_folder: Path, tmp_path: Path
 ) -> None:
-    class KillAtStepThree(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step == 3:
-                raise Killed
+    loaded = load(str(model_folder), job().base, None)
+    theirs = SFTTrainer(
+        model=loaded.model,
+        args=SFTConfig(
+            output_dir=str(tmp_path),
+            learning_rate=1e-2,
+            per_device_train_batch_size=4,
+            num_train_epochs=1,
+            warmup_steps=1,
+            lr_scheduler_type="cosine",
+            max_length=512,
+            bf16=False,
+            use_cpu=True,
+            activation_checkpointing=False,
+            seed=0,
+            data_seed=0,
+            logging_steps=1,
+            report_to=[],
+        ),
+        train_dataset=datasets.Dataset.from_list(list(ROWS.rows)),
+        processing_class=loaded.tokenizer,
+        peft_config=LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear"),
+    )
+    theirs.train()
+    theirs.model.save_pretrained(tmp_path / "theirs", save_embedding_layers=False)
 
-    original = sft._trainer
-
-    def with_a_kill(*arguments: Any) -> CompletionTrainer:
-        trainer = original(*arguments)
-        trainer.add_callback(KillAtStepThree())
-        return trainer
-
-    monkeypatch.setattr(sft, "_trainer", with_a_kill)
-    with pytest.raises(Killed):
-        run(tmp_path, model_folder, job())
-    monkeypatch.undo()
-
-    record = run(tmp_path, model_folder, job())
-
-    assert record["resumed_from"] == 2
-    expected = load_file(unbroken[0] / "adapter_model.safetensors")
-    resumed = load_file(tmp_path / "adapter_model.safetensors")
-    assert resumed.keys() == expected.keys()
-    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
-    configs = [(each / "adapter_config.json").read_text() for each in (unbroken[0], tmp_path)]
-    assert configs[0] == configs[1]
-    assert record["train_loss"] == unbroken[1]["train_loss"]
-    assert record["tokens"] == unbroken[1]["tokens"]
-
-
-def test_a_checkpoint_that_a_kill_cut_short_is_passed_over(tmp_path: Path) -> None:
-    for steps, state in ((5, '{"global_step": 5}'), (10, '{"global_'), (15, None)):
-        folder = tmp_path / f"checkpoint-{steps}"
-        folder.mkdir()
-        if state is not None:
-            (folder / "trainer_state.json").write_text(state, encoding="utf-8")
-
-    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
-    assert not (tmp_path / "checkpoint-15").exists()
+    folder, record = trained()
+    expected = [entry["loss"] for entry in theirs.state.log_history if "loss" in entry]
+    assert [loss for _, loss in record["train_loss"]] == pytest.approx(expected, rel=1e-4)
+    ours = load_file(folder / "adapter_model.safetensors")
+    for name, tensor in load_file(tmp_path / "theirs" / "adapter_model.safetensors").items():
+        torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-5)
 
 
-def test_the_loss_is_the_one_that_trl_computes(
-    unbroken: tuple[Path, dict[str, Any]],
-    model_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_training_sees_exactly_the_rendered_rows(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CompletionTrainer, "compute_loss", SFTTrainer.compute_loss)
+    seen: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    original = trainer.summed_losses
 
-    theirs = run(tmp_path, model_folder, job())
+    def watching(model: Any, inputs: Any, reference: Any) -> Any:
+        for ids, labels, mask in zip(
+            inputs["input_ids"], inputs["labels"], inputs["attention_mask"].bool(), strict=True
+        ):
+            seen.append((tuple(ids[mask].tolist()), tuple(labels[mask].tolist())))
+        return original(model, inputs, reference)
 
-    for ours, expected in zip(unbroken[1]["train_loss"], theirs["train_loss"], strict=True):
-        assert ours == pytest.approx(expected, rel=1e-4)
+    monkeypatch.setattr(trainer, "summed_losses", watching)
+    run(tmp_path, model_folder, job(validation=NONE))
+
+    tokenizer = load(str(model_folder), job().base, None).tokenizer
+    rendered = render(ROWS, tokenizer, 512).rows
+    assert sorted(seen) == sorted((row.input_ids, row.labels) for row in rendered)
 
 
-def test_a_seed_changes_the_adapter(
-    unbroken: tuple[Path, dict[str, Any]], model_folder: Path, tmp_path: Path
-) -> None:
-    other = Job("lora", FLOAT32, recipe(), 1, ROWS, [])
-    run(tmp_path, model_folder, other)
+def test_a_seed_changes_the_adapter(trained: Trained) -> None:
+    ours, theirs = (
+        load_file(trained(**options)[0] / "adapter_model.safetensors") for options in ({}, {"seed": 1})
+    )
 
-    ours, theirs = (load_file(each / "adapter_model.safetensors") for each in (unbroken[0], tmp_path))
     assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_qlora_trains_on_a_base_in_nf4(model_folder: Path, tmp_path: Path) -> None:
-    record = run(
-        tmp_path, model_folder, job(method="qlora"), Quantization(type="nf4", compute_dtype="float32")
-    )
+def test_qlora_trains_in_float32_on_a_base_in_nf4(model_folder: Path, tmp_path: Path) -> None:
+    quantization = Quantization(type="nf4", compute_dtype="float32")
+
+    record = run(tmp_path, model_folder, job(method="qlora"), quantization)
 
     losses = [loss for _, loss in record["train_loss"]]
     assert losses[-1] < losses[0]
+    stored = load_file(tmp_path / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float32}
+    rounded = [tensor.bfloat16().float() for tensor in stored.values()]
+    assert not all(torch.equal(*pair) for pair in zip(stored.values(), rounded, strict=True))
 
 
+@pytest.mark.parametrize("optimizer", ["adamw_8bit", "paged_adamw_8bit"])
+def test_optimizers_with_eight_bit_states_train_on_a_cpu_too(trained: Trained, optimizer: str) -> None:
+    losses = [loss for _, loss in trained(optimizer=optimizer)[1]["train_loss"]]
+
+    assert losses[-1] < losses[0]
+
+
+def test_gradient_checkpointing_changes_nothing_but_the_memory(trained: Trained) -> None:
+    plain, saving = (
+        load_file(trained(**options)[0] / "adapter_model.safetensors")
+        for options in ({}, {"gradient_checkpointing": True})
+    )
+
+    for name, tensor in plain.items():
+        torch.testing.assert_close(saving[name], tensor)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
 def test_a_loss_that_is_no_longer_a_number_stops_the_run_with_the_step(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    original = trainer.summed_losses
+    steps = iter([1.0, 1.0, float(value)])
+
+    def failing(*given: Any) -> Any:
+        loss, divergence = original(*given)
+        return loss * next(steps), divergence
+
+    monkeypatch.setattr(trainer, "summed_losses", failing)
+    with pytest.raises(RunFailed, match=rf"training loss became {value} at step 3; lower learning_rate"):
+        run(tmp_path, model_folder, job(validation=NONE))
+
+
+def test_a_gradient_that_is_no_longer_a_number_stops_the_run_before_the_weights_are_spoilt(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = CompletionTrainer.compute_loss
+    class Spoilt(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, loss: torch.Tensor) -> torch.Tensor:
+            return loss.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+            return gradient * float("nan")
+
+    original = trainer.summed_losses
     monkeypatch.setattr(
-        CompletionTrainer,
-        "compute_loss",
-        lambda self, *given, **named: original(self, *given, **named) * float("nan"),
+        trainer, "summed_losses", lambda *given: (Spoilt.apply(original(*given)[0]), original(*given)[1])
     )
-    with pytest.raises(RunFailed, match=r"loss became nan at step 1; lower learning_rate"):
-        run(tmp_path, model_folder, job())
+    with pytest.raises(RunFailed, match=r"gradient norm became nan at step 1"):
+        run(tmp_path, model_folder, job(validation=NONE))
 
 
 def test_a_lora_setting_that_does_not_fit_the_model_is_the_persons_to_mend(
     model_folder: Path, tmp_path: Path
 ) -> None:
+    wanted = job(lora={"r": 4, "target_modules": ["no_such_layer"]})
     with pytest.raises(UsageError, match=r"\[tuned.lora\] does not fit this model"):
-        run(tmp_path, model_folder, job(lora={"r": 4, "target_modules": ["no_such_layer"]}))
+        run(tmp_path, model_folder, wanted)

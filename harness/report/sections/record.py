@@ -26,14 +26,13 @@ def _withheld(facts: ReportFacts) -> set[str]:
 
 
 def _configuration_row(configuration: ConfigurationFacts) -> Row:
-    parameters = configuration.trainable_parameters
     return Row(
         (
             Cell(configuration.name, configuration.description),
             Cell(configuration.dtype),
             Cell(configuration.quantization or "none"),
             Cell(configuration.adapter_digest or wording.NONE),
-            Cell(wording.NONE if parameters is None else f"{parameters:,}"),
+            Cell(wording.known(configuration.trainable_parameters, wording.count)),
         )
     )
 
@@ -65,7 +64,7 @@ def _values(facts: ReportFacts, configuration: ConfigurationFacts) -> list[Block
 
 def configuration_section(facts: ReportFacts) -> Section:
     """The configurations, what each measured by itself, and the resolved experiment."""
-    titles = ("Configuration", "dtype", "Quantisation", "Adapter")
+    titles = ("Configuration", "dtype", "Quantisation", "Adapter or weights")
     columns = (*(Column(title) for title in titles), Column("Trainable parameters", True))
     rows = tuple(_configuration_row(each) for each in facts.configurations)
     blocks: list[Block] = [Table("Configurations", columns, rows)] if rows else []

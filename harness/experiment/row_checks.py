@@ -1,0 +1,72 @@
+"""Checks of what names rows and makes text of them: `[data.…]`, a recipe's `replay`, templates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from harness.errors import Problem
+from harness.experiment.document import KeyPath
+from harness.experiment.located import Located
+from harness.experiment.project import Project
+from harness.experiment.templates import template_error
+from harness.experiment.validate import value_at
+
+_TRAIN: KeyPath = ("data", "train", "source")
+
+
+def check_rows(located: Located, tuned: Iterable[str], project: Project) -> list[Problem]:
+    """What is wrong with where rows come from and how they become text."""
+    tables: list[KeyPath] = [("data", "train"), ("data", "validation")]
+    tables += [("tuned", name, "replay") for name in tuned]
+    problems = []
+    train = value_at(located.table, _TRAIN)
+    for at in tables:
+        table = value_at(located.table, at)
+        if not isinstance(table, dict):
+            continue
+        source = table.get("source")
+        if isinstance(source, str):
+            trouble = project.source_problem(source)
+            problems += [located.placed((*at, "source"), trouble)] if trouble else []
+        if at != ("data", "train") and source is not None and source == train:
+            problems.append(_same_source(located, at))
+        problems += _check_template(located, (*at, "template"), table)
+    return problems
+
+
+def _same_source(located: Located, at: KeyPath) -> Problem:
+    name = located.name(at)
+    remedy = "validation rows must not be trained on"
+    if at[-1] == "replay":
+        remedy = "replay general rows, of another source"
+    return located.problem((*at, "source"), f"`{name}` is the same source as `data.train`", remedy)
+
+
+def _check_template(located: Located, at: KeyPath, rows: dict[str, Any]) -> list[Problem]:
+    template = rows.get("template")
+    if not isinstance(template, dict):
+        return []
+    problems = []
+    name = located.name(at)
+    if rows.get("format", "auto") != "auto":
+        message = f"`{name}` makes the text, so `format` has no use beside it"
+        problems.append(located.problem((*at[:-1], "format"), message, "take one of the two out"))
+    parts = template.keys() & {"text", "prompt", "completion"}
+    if parts not in ({"text"}, {"prompt", "completion"}):
+        message = f"`{name}` needs either `text`, or `prompt` and `completion`"
+        remedy = 'write `text = "…"`, or `prompt = "…"` and `completion = "…"`'
+        problems.append(located.problem(at, message, remedy))
+    wrong = (template_problem(located, (*at, key), template[key]) for key in sorted(parts))
+    return problems + [problem for problem in wrong if problem]
+
+
+def template_problem(located: Located, at: KeyPath, text: Any) -> Problem | None:
+    """What is wrong with the template at `at`, or None. What is no text is reported elsewhere."""
+    wrong = template_error(text) if isinstance(text, str) else None
+    if wrong is None:
+        return None
+    said, line = wrong
+    where = f" in its line {line}" if line > 1 else ""
+    message = f"`{located.name(at)}` is not a valid Jinja template{where}: {said}"
+    return located.problem(at, message, "columns stand in braces: {{ title }}")

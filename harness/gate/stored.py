@@ -1,0 +1,101 @@
+"""The gate on a stored run: reads the store, and neither weights nor data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from harness.comparison.facts import Comparison
+from harness.errors import NothingMeasured, RunFailed
+from harness.experiment.resolved import experiment_key
+from harness.experiment.schema import Gate, LoadedExperiment
+from harness.gate.judge import gate, judge
+from harness.gate.strength import StrengthCurve, StrengthPoint, strength_curve
+from harness.gate.verdict import GateResult
+from harness.store.artifacts import Store
+from harness.store.runs import RecordedConfiguration, RecordedPair, RunRecord, made, read_run
+
+
+def stored_run(loaded: LoadedExperiment, store: Store) -> RunRecord:
+    """The record of this experiment's last run. Raises NothingMeasured where there was none."""
+    record = read_run(store, experiment_key(loaded))
+    if record is None:
+        raise NothingMeasured(
+            f"nothing is measured yet for {loaded.experiment.name} ({loaded.path.name}) as it now stands. "
+            f"Run it first: harness run {loaded.path}"
+        )
+    return record
+
+
+def stored_comparisons(record: RunRecord, store: Store) -> tuple[Comparison, ...]:
+    """The comparisons on test items that a run stored."""
+    return tuple(stored_comparison(pair.tuned, pair.comparison, store) for pair in record.pairs)
+
+
+def stored_comparison(tuned: str, fingerprint: str, store: Store) -> Comparison:
+    """One of them. Raises RunFailed where its file is damaged."""
+    facts = store.read(made("comparisons", fingerprint))
+    try:
+        return Comparison.model_validate(facts["comparison"])
+    except (ValidationError, KeyError) as error:
+        raise RunFailed(
+            f"the comparison of {tuned} is of another version or damaged; "
+            f"delete {store.folder(made('comparisons', fingerprint))} and run again"
+        ) from error
+
+
+def strength_curves(record: RunRecord, store: Store, policy: Gate) -> tuple[StrengthCurve, ...]:
+    """For every family and seed that was measured at several strengths: all of them, and which to use."""
+    pairs = {pair.tuned: pair for pair in record.pairs}
+    groups: dict[tuple[str, int | None], list[tuple[RecordedConfiguration, RecordedPair, str]]] = {}
+    for entry in record.configurations:
+        pair = pairs.get(entry.name)
+        if pair is not None and pair.validation is not None and entry.family is not None:
+            groups.setdefault((entry.family, entry.seed), []).append((entry, pair, pair.validation))
+    return tuple(
+        strength_curve(
+            family,
+            seed,
+            [
+                StrengthPoint(
+                    strength=entry.strength,
+                    tuned=entry.name,
+                    validation=stored_comparison(entry.name, validation, store),
+                    test=stored_comparison(entry.name, pair.comparison, store),
+                )
+                for entry, pair, validation in entries
+            ],
+            policy,
+        )
+        for (family, seed), entries in groups.items()
+    )
+
+
+def judged(record: RunRecord, store: Store, policy: Gate) -> GateResult:
+    """The gate on every tuning pair, of several strengths on the chosen one; quantisation is never judged."""
+    curves = strength_curves(record, store, policy)
+    passed_over = {
+        point.tuned for curve in curves for point in curve.points if point.strength != curve.chosen
+    }
+    judgements = [
+        judge(entry, policy)
+        for entry in stored_comparisons(record, store)
+        if entry.differs_in != "quantization" and entry.tuned not in passed_over
+    ]
+    return gate(judgements, _by_configuration(policy, record, [entry.tuned for entry in judgements]))
+
+
+def _by_configuration(policy: Gate, record: RunRecord, judged_names: Sequence[str]) -> Gate:
+    """`tuned = ["lora"]` means every seed of it, each at its chosen strength."""
+    if policy.tuned is None:
+        return policy
+    chosen: list[str] = []
+    for wanted in policy.tuned:
+        family = [
+            entry.name
+            for entry in record.configurations
+            if entry.family == wanted and entry.name in judged_names
+        ]
+        chosen += family or [wanted]
+    return policy.model_copy(update={"tuned": tuple(chosen)})

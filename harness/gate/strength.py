@@ -1,0 +1,118 @@
+"""Which strength of a trained change to use: chosen on validation items, so that test items may judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.comparison.facts import Comparison, TaskFacts
+from harness.experiment.schema import Gate
+from harness.gate.endpoints import GUARD, judged_metric
+from harness.gate.wording import number
+
+
+class StrengthPoint(BaseModel):
+    """One strength of one trained change: what it changed on validation items and on test items."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strength: float
+    tuned: str
+    validation: Comparison
+    test: Comparison
+
+
+class StrengthCurve(BaseModel):
+    """All strengths of one family and seed, weakest first.
+
+    chosen: the strength that the validation items chose; the gate judges it on the test items.
+    reason: why that one, in a sentence.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: str
+    seed: int | None
+    points: tuple[StrengthPoint, ...]
+    chosen: float
+    reason: str
+
+
+def strength_curve(
+    family: str, seed: int | None, points: Sequence[StrengthPoint], policy: Gate
+) -> StrengthCurve:
+    """The rule: of the strengths whose general losses on validation items stay within the gate's limits, the
+    one that gains most on the domain; the weaker of two that gain the same. Where none stays within them,
+    the one that exceeds them least. Point values only: the test items, not these, carry the proof.
+    """
+    ordered = sorted(points, key=lambda point: point.strength)
+    candidates = [
+        (point, gain, excess(point.validation, policy))
+        for point in ordered
+        if point.strength > 0 and (gain := domain_gain(point.validation)) is not None
+    ]
+    if not candidates:
+        strongest = ordered[-1]
+        reason = "no validation items could choose, so it is the strongest that was measured"
+        return _curve(family, seed, ordered, strongest, reason)
+    within = [(point, gain) for point, gain, over in candidates if over <= 0]
+    if within:
+        point, gain = max(within, key=lambda each: (each[1], -each[0].strength))
+        reason = (
+            f"it gains most on the domain's validation items ({number('rate', gain)}) of the "
+            f"{len(within)} of {len(candidates)} strengths that keep general ability within the limits there"
+        )
+        return _curve(family, seed, ordered, point, reason)
+    point, gain, _ = min(candidates, key=lambda each: (each[2], each[0].strength))
+    reason = (
+        "no strength keeps general ability within the limits on validation items; it exceeds them least "
+        f"(domain {number('rate', gain)})"
+    )
+    return _curve(family, seed, ordered, point, reason)
+
+
+def _curve(
+    family: str, seed: int | None, points: Sequence[StrengthPoint], chosen: StrengthPoint, reason: str
+) -> StrengthCurve:
+    return StrengthCurve(
+        family=family, seed=seed, points=tuple(points), chosen=chosen.strength, reason=reason
+    )
+
+
+def domain_gain(comparison: Comparison) -> float | None:
+    """Mean gain over the gated domain tasks that decide; None where one of them has no value."""
+    gains = [_change(task) for task in comparison.tasks if _decides(task, "domain")]
+    known = [gain for gain in gains if gain is not None]
+    return sum(known) / len(known) if known and len(known) == len(gains) else None
+
+
+def excess(comparison: Comparison, policy: Gate) -> float:
+    """How far the worst general loss is beyond its limit, in limits; 0 or less is within."""
+    shares = [0.0]
+    losses = [(task, _change(task)) for task in comparison.tasks if _decides(task, "general")]
+    rates = [-change for task, change in losses if change is not None and _unit(task) == "rate"]
+    shares += [loss / policy.max_drop_task for loss in rates]
+    if rates:
+        shares.append(sum(rates) / len(rates) / policy.max_drop_average)
+    for task, change in losses:
+        if change is not None and _unit(task) == "bits":
+            rise = -change / judged_metric(task)[0].base
+            shares.append(rise / getattr(policy, GUARD))
+    return max(shares) - 1.0
+
+
+def _decides(task: TaskFacts, role: str) -> bool:
+    return task.role == role and task.gated and not task.problems and judged_metric(task)[1]
+
+
+def _unit(task: TaskFacts) -> str:
+    return judged_metric(task)[0].metric.unit
+
+
+def _change(task: TaskFacts) -> float | None:
+    """tuned - base in the direction in which more is better."""
+    facts = judged_metric(task)[0]
+    if facts.difference is None:
+        return None
+    return facts.difference.value if facts.metric.higher_is_better else -facts.difference.value
