@@ -14,7 +14,7 @@ from harness.data.training_rows import Mixture, TrainingRows, mixed, training_ro
 from harness.errors import ConfigurationError, Problem
 from harness.experiment.model_source import model_source
 from harness.experiment.schema import Base, LoadedExperiment, Quantization, Tuned
-from harness.models.conversion import MODEL_FOLDER, convert
+from harness.models.conversion import loadable
 from harness.models.kinship import import_adapter
 from harness.models.loading import load, release
 from harness.plan import Plan
@@ -42,8 +42,6 @@ def make_missing(loaded: LoadedExperiment, plan: Plan, store: Store, progress: P
     ]
     _build_registered(tasks)
     release()
-    for configuration in plan.configurations:
-        making.convert(configuration)
     for configuration, job in jobs:
         making.train(configuration, job)
     for configuration in _with_missing_changes(plan, store):
@@ -80,19 +78,8 @@ class _Making:
         return self.base.model_copy(update={"revision": configuration.source.revision})
 
     def location(self, configuration: Configuration) -> str:
-        """What transformers loads: the converted model, or the source as it is."""
-        if configuration.conversion is None:
-            return configuration.source.location
-        return str(self.place.store.folder(configuration.conversion) / MODEL_FOLDER)
-
-    def convert(self, configuration: Configuration) -> None:
-        conversion, store, progress = configuration.conversion, self.place.store, self.place.progress
-        if conversion is None or store.has(conversion):
-            return
-        progress.begin(f"convert {configuration.source.location} to safetensors", 1)
-        store.finish(conversion, convert(configuration.source, store.begin(conversion)))
-        progress.advance(1)
-        progress.end("kept for all later runs")
+        """What transformers loads: the source as it is, or converted at its first use."""
+        return loadable(configuration.source, configuration.conversion, self.place.store, self.place.progress)
 
     def job(self, configuration: Configuration) -> Job:
         """Rows and recipe of one training. Raises ConfigurationError naming the bad rows."""

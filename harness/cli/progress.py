@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +22,13 @@ from rich.progress import Progress as Bars
 from harness.progress import Progress
 
 SECONDS_BETWEEN_LINES = 15.0
+QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
+
+
+def quiet_environment() -> None:
+    """No telemetry, no bars or advice of libraries between our lines, unless the person asks for it."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from rich.text import Text
 
 from harness.cli.overview import overview
 from harness.cli.places import command_line, experiment_argument, open_store, report_folder, store_option
-from harness.cli.progress import progress_to
+from harness.cli.progress import progress_to, quiet_environment
 from harness.experiment.cells import MOST_CONFIGURATIONS
 from harness.experiment.limit import limited
 from harness.experiment.load import load_cells
@@ -23,7 +22,6 @@ from harness.report.collect import collect
 from harness.report.inert import visible
 from harness.report.render import render_report
 
-QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
 STYLE = {
     Verdict.PASS: "green",
     Verdict.FAIL: "red",
@@ -48,9 +46,7 @@ def command(
 
     Exits 0 when everything ran, whatever the verdict: `harness gate` is what CI blocks on.
     """
-    # No telemetry, no bars or advice of libraries between our lines, unless the person asks for it.
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    quiet_environment()
     console = Console(stderr=True)
     cells = load_cells(experiment, overrides, None if yes else MOST_CONFIGURATIONS)
     experiments = [cell.loaded if limit is None else limited(cell.loaded, limit) for cell in cells]

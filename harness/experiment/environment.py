@@ -1,5 +1,7 @@
 """`${env:NAME}` in a text is the environment variable's value. Not for secrets: the value is stored.
 
+`${env:NAME:-other}` is `other` where the variable is not set, as in a shell.
+
 `$${env:NAME}` is the text `${env:NAME}` itself.
 """
 
@@ -39,16 +41,16 @@ def _interpolated_text(text: Written) -> tuple[Written, list[Problem]]:
     def value(found: re.Match[str]) -> str:
         if found["escaped"]:
             return found[0][1:]
-        name = found["name"]
+        name, _, default = found["name"].partition(":-")
         if not found["end"] or not _NAME.fullmatch(name):
             message = f"`{found[0]}` names no environment variable"
             problems.append(text.origin.problem(message, "write ${env:NAME}, or $${env: for the text itself"))
-        elif name not in os.environ:
+        elif name not in os.environ and not default:
             near = difflib.get_close_matches(name, os.environ, n=1)
             help = f"did you mean `{near[0]}`?" if near else f"set it: export {name}=…"
             problems.append(text.origin.problem(f"the environment variable `{name}` is not set", help))
         used.append(name)
-        return os.environ.get(name, "")
+        return os.environ.get(name, default)
 
     replaced = _REFERENCE.sub(value, text.value)
     return Written(replaced, replace(text.origin, variables=tuple(used))), problems

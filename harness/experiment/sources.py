@@ -45,11 +45,26 @@ class PythonSource:
     function: str
 
 
+_SLICE = re.compile(r"(?P<source>.+)#\[(?P<start>\d*):(?P<stop>\d*)\]", re.DOTALL)
+
 Source = FileSource | HubSource | PythonSource
 
 
+def sliced(text: str) -> tuple[str, slice]:
+    """`rows.jsonl#[100:]` is a source and a part of its rows, counted from 0; any source may have one."""
+    found = _SLICE.fullmatch(text)
+    if found is None:
+        return text, slice(None)
+    start, stop = (int(found[name]) if found[name] else None for name in ("start", "stop"))
+    return found["source"], slice(start, stop)
+
+
 def parse_source(text: str) -> Source:
-    """Raises ConfigurationError, without a place, for a text that is no source."""
+    """Where the rows are, whatever part of them is wanted.
+
+    Raises ConfigurationError, without a place, for a text that is no source.
+    """
+    text, _ = sliced(text)
     if text.startswith("hub:"):
         found = _HUB.fullmatch(text)
         if not found:

@@ -50,7 +50,7 @@ class Proof(_Fact):
     """Evidence that what was tuned is live: its weights, what it does to the logits, the engine's own noise.
 
     largest_b and off_equals_base are None where there is no such thing: a prompt, a separate model; so is
-    logit_difference for a model of another vocabulary, and zero_equals_base where strength 0 is not asked for.
+    logit_difference for a model of another vocabulary, and zero_equals_base where there is one strength.
     """
 
     tuned: str

@@ -90,8 +90,8 @@ def _ends(change: Change) -> tuple[float, float, float]:
 
 def _drawn(name: str, change: Change, domain: tuple[float, float]) -> dict[str, float]:
     """The change as columns for Vega; an endless interval ends at the edge of the picture."""
-    low, high = (min(max(end, domain[0]), domain[1]) for end in (change.low, change.high))
-    return {name: change.value, f"{name}_low": low, f"{name}_high": high}
+    low, value, high = (min(max(end, domain[0]), domain[1]) for end in _ends(change))
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def spread(wanted: Sequence[float], room: float) -> list[float]:
@@ -160,13 +160,13 @@ def plane(
     x_domain = _domain((*(end for p in shown for end in _ends(p.x)), *(dot["x"] for dot in dots)))
     y_domain = _domain((*(end for p in shown for end in _ends(p.y)), *(dot["y"] for dot in dots)))
     rows = _plane_rows(shown, x_domain, y_domain, height)
-    layers = alt.layer(*_plane_layers(x_domain, y_domain, titles, width), *_plane_marks(width, narrow))
+    layers = alt.layer(*_plane_layers(x_domain, y_domain, titles), *_plane_marks(width, narrow))
     specification = layers.properties(width=width, height=height).to_dict(validate=False)
     return to_svg(specification, {"points": rows, "dots": dots, "zero": [{"zero": 0}]}, 8)
 
 
 def _plane_layers(
-    x: tuple[float, float], y: tuple[float, float], titles: tuple[str, str], width: int
+    x: tuple[float, float], y: tuple[float, float], titles: tuple[str, str]
 ) -> tuple[alt.Chart, ...]:
     """The axes through the base, and the lines through the strengths of one training run."""
     axis = {"tickCount": 6, "grid": True, "domain": False, "ticks": False}

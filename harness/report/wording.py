@@ -166,7 +166,7 @@ def count(value: float) -> str:
 def percent(fraction: float) -> str:
     """Two digits where they say something: 0.35 %, 1.4 %, 83 %."""
     digits = 0 if fraction >= 0.1 else 1 if fraction >= 0.01 else 2
-    return f"{100 * fraction:.{digits}f} %"
+    return f"{100 * fraction:.{digits}f}\u00a0%"
 
 
 def short_count(value: int) -> str:

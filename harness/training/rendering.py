@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from trl.data_utils import common_prefix_length
@@ -35,7 +36,7 @@ class Counts:
 
     rows:           kept
     tokens:         of the kept rows, after truncation
-    trained_tokens: those with a loss; the first token of a row never has one
+    trained_tokens: those that have a loss
     truncated:      rows cut at max_length
     dropped:        rows left out, because no token with a loss was left
     duplicates:     rows that repeat another one exactly; kept
@@ -60,7 +61,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a row's text that is trained on, or is not."""
+    """A stretch of a row's text that has a loss, or has none."""
 
     text: str
     trained: bool
@@ -91,21 +92,25 @@ def render(rows: TrainingRows | Mixture, tokenizer: Any, max_length: int) -> Ren
 
 
 def trained_tokens(row: TokenRow) -> int:
-    """Tokens with a loss: the first of a row is predicted from nothing and never has one."""
-    return sum(label != IGNORED for label in row.labels[1:])
+    """How many tokens have a loss."""
+    return sum(_has_loss(row))
+
+
+def _has_loss(row: TokenRow) -> list[bool]:
+    """The first token is predicted from nothing, so it never has a loss."""
+    return [place > 0 and label != IGNORED for place, label in enumerate(row.labels)]
 
 
 def pieces(row: TokenRow, tokenizer: Any) -> tuple[Piece, ...]:
-    """The row's text, special tokens too, in stretches that are trained on or are not."""
+    """The row's text, special tokens too, in stretches that have a loss or have none."""
     found = []
     start = 0
-    for end in range(1, len(row.labels) + 1):
-        trained = row.labels[start] != IGNORED
-        if end == len(row.labels) or (row.labels[end] != IGNORED) != trained:
-            # A token's text depends on the ones before it: a leading space, a character of several tokens.
-            before, text = _text(row.input_ids[:start], tokenizer), _text(row.input_ids[:end], tokenizer)
-            found.append(Piece(text[len(before) :], trained))
-            start = end
+    for trained, stretch in groupby(_has_loss(row)):
+        end = start + len(list(stretch))
+        # A token's text depends on the ones before it: a leading space, a character of several tokens.
+        before, text = _text(row.input_ids[:start], tokenizer), _text(row.input_ids[:end], tokenizer)
+        found.append(Piece(text[len(before) :], trained))
+        start = end
     return tuple(found)
 
 

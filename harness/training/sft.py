@@ -24,6 +24,7 @@ from harness.training.meter import Meter
 from harness.training.record import record_of
 from harness.training.rendering import IGNORED, Rendered, render
 from harness.training.trainer import StepTrainer
+from harness.training.trial import prove_loss, prove_packing
 from harness.training.unfrozen import prepare_unfrozen
 from harness.training.watch import Progress, Watch
 
@@ -56,14 +57,15 @@ def train(job: Job, loaded: Loaded, folder: Path, progress: Progress) -> dict[st
     prepared = PREPARE[job.recipe.method](job, loaded)
     trainer = _trainer(job, loaded, prepared, (rows, validation), folder / CHECKPOINTS)
     trainer.add_callback(Watch(progress, trainer.meter, job.recipe.validations if validation.rows else 0))
+    _prove(job, trainer, rows)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except torch.OutOfMemoryError as error:
         raise RunFailed(
-            f"training {job.name} ran out of GPU memory outside of its passes, so smaller ones would not help: "
-            'set optimizer = "paged_adamw_8bit" or weights_dtype = "bfloat16", or train less (lora, qlora)'
+            f"training {job.name} ran out of GPU memory outside of its passes, so smaller ones would not "
+            'help: set optimizer = "paged_adamw_8bit" or weights_dtype = "bfloat16", or train less (lora)'
         ) from error
     saved = prepared.save(folder)
     return {
@@ -74,6 +76,12 @@ def train(job: Job, loaded: Loaded, folder: Path, progress: Progress) -> dict[st
         "resumed_from": _step_of(checkpoint),
         **record_of(trainer, saved),
     }
+
+
+def _prove(job: Job, trainer: StepTrainer, rows: Rendered) -> None:
+    prove_loss(trainer.model, rows.rows[0], trainer.accelerator.autocast)
+    if job.recipe.packing and len(rows.rows) > 1:
+        prove_packing(trainer.model, rows.rows, job.table, trainer.accelerator.autocast)
 
 
 def discard_checkpoints(folder: Path) -> None:
@@ -100,9 +108,12 @@ def _step_of(checkpoint: Path | None) -> int:
 def _rendered(job: Job, loaded: Loaded) -> tuple[Rendered, Rendered]:
     try:
         length = job.recipe.max_length
-        return render(job.train, loaded.tokenizer, length), render(job.validation, loaded.tokenizer, length)
+        rows, validation = (render(each, loaded.tokenizer, length) for each in (job.train, job.validation))
     except UsageError as error:
         raise UsageError(f"{job.table}: {error}") from error
+    if not rows.rows:
+        raise UsageError(f"{job.table}: there are no rows to train on")
+    return rows, validation
 
 
 def _trainer(

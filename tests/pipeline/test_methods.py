@@ -15,7 +15,7 @@ from harness.gate.stored import stored_run, strength_curves
 from harness.plan import make_plan
 from harness.store.artifacts import Store
 from harness.store.measurements import Measurement, read_measurement
-from tests.conftest import tiny_model, tiny_tokenizer
+from tests.conftest import tiny_model, tiny_tokenizer, write_rows
 from tests.pipeline.conftest import Project, write_project
 
 METHODS = """
@@ -41,7 +41,7 @@ extends = "tuned.lora"
 seeds = [0, 1]
 epochs = 2
 [tuned.replayed.replay]
-source = "prose.jsonl"
+source = "general-rows.jsonl"
 fraction = 0.2
 [tuned.asked]
 method = "prompt"
@@ -59,6 +59,9 @@ def with_methods(root: Path, model: Path) -> Project:
     tiny_model(seed=7).save_pretrained(other)
     tiny_tokenizer().save_pretrained(other)
     project = write_project(root / "project", model)
+    write_rows(
+        project.root / "general-rows.jsonl", [{"text": f"sphinx {n} of black quartz"} for n in range(40)]
+    )
     text = project.file.read_text(encoding="utf-8")
     text = text.replace("[suites]", METHODS.format(other=other), 1).replace('tuned = ["lora"]\n', "")
     project.file.write_text(text.replace("epochs = 6", "epochs = 3"), encoding="utf-8")
@@ -106,7 +109,7 @@ def test_every_method_is_a_row_that_is_compared_with_its_base_in_one_thing(proje
     }
     report = (project.root / "reports/tiny/report.md").read_text(encoding="utf-8")
     for pair in record.pairs:
-        assert pair.tuned in report
+        assert pair.tuned.partition("@")[0] in report
 
 
 def test_no_pair_of_a_live_method_has_problems(project: Project) -> None:
@@ -135,8 +138,10 @@ def test_all_strengths_come_from_one_training(project: Project) -> None:
 
     assert len({entry.change.fingerprint for entry in swept if entry.change}) == 1
     assert len({entry.proof.fingerprint for entry in swept if entry.proof}) == 1
-    lora = plan.configuration("lora")
-    assert lora.change == swept[0].change, "the same recipe is the same adapter, whatever its strengths"
+    lora = plan.configuration("lora").change
+    assert lora is not None
+    assert swept[0].change is not None
+    assert lora.fingerprint == swept[0].change.fingerprint, "the same recipe is the same adapter"
     found = measured(project)
     assert scores(found["swept@1"]["choice"]) == scores(found["lora"]["choice"])
 

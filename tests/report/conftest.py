@@ -99,6 +99,7 @@ def task(
     margin: float | None = None,
     kind: str = "multiple_choice",
     shown: list[Flip] | None = None,
+    gated: bool = True,
 ) -> TaskFacts:
     primary = next(iter(metrics))
     difference = metrics[primary].difference
@@ -118,6 +119,7 @@ def task(
         losses=difference.losses,
         flips=tuple(shown or ()),
         certifiable_margin=margin,
+        gated=gated,
     )
 
 
@@ -150,6 +152,7 @@ def medical_tasks() -> tuple[TaskFacts, ...]:
             },
             kind="qa",
             margin=0.048,
+            gated=False,
         ),
         task(
             "medical",
@@ -461,16 +464,23 @@ def unchanged_tasks(n: float = 1.0) -> tuple[TaskFacts, ...]:
     )
 
 
-def compared(tuned: str, tasks: tuple[TaskFacts, ...], **more: object) -> Comparison:
+def compared(
+    tuned: str,
+    tasks: tuple[TaskFacts, ...],
+    base: str = "base",
+    differs_in: str = "adapter",
+    declared: tuple[str, ...] = (),
+) -> Comparison:
     mean = average(tasks)
+    general = tuple(each.task for each in tasks if each.role == "general" and each.chance)
     return Comparison(
-        base=str(more.pop("base", "base")),
+        base=base,
         tuned=tuned,
-        differs_in=more.pop("differs_in", "adapter"),  # type: ignore[arg-type]
+        differs_in=differs_in,  # type: ignore[arg-type]
+        declared=declared,
         tasks=tasks,
         general_average=mean,
-        suites=(SuiteFacts(suite="general", role="general", tasks=("geography",), average=mean),),
-        **more,  # type: ignore[arg-type]
+        suites=(SuiteFacts(suite="general", role="general", tasks=general, average=mean),),
     )
 
 

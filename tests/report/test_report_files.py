@@ -60,13 +60,14 @@ def test_files_and_their_pictures(folder: Path) -> None:
     assert found == [
         "pictures/differences-base-nf4-base.svg",
         "pictures/differences-lora-base.svg",
+        "pictures/methods-medical-chapter.svg",
         "pictures/training-lora-0.svg",
         "pictures/training-qlora-0.svg",
         "report.html",
         "report.md",
     ]
     linked = re.findall(r"!\[[^]]*\]\(([^)]+)\)", (folder / "report.md").read_text("utf-8"))
-    assert sorted(linked) == found[:4]
+    assert sorted(linked) == found[:5]
 
 
 def test_every_difference_stands_in_both(facts: ReportFacts, folder: Path) -> None:

@@ -288,6 +288,14 @@ def test_pieces_are_the_whole_text_with_the_special_tokens() -> None:
     assert pieces(row, of) == (Piece("<s>größe:", False), Piece(" ü ½</s>", True))
 
 
+def test_the_first_token_of_a_text_has_no_loss() -> None:
+    of = tokenizer()
+    rendered = render(TrainingRows((TEXTS[0],), "all"), of, 64)
+
+    assert pieces(rendered.rows[0], of) == (Piece("<s>", False), Piece(TEXTS[0]["text"] + "</s>", True))
+    assert rendered.counts.trained_tokens == rendered.counts.tokens - 1
+
+
 def test_a_tokenizer_that_cannot_end_a_text_is_told() -> None:
     of = tokenizer()
     of.eos_token = None

@@ -29,14 +29,15 @@ _DASH = Cell(wording.NONE)
 _TITLE = "What each way of tuning bought, and what it cost"
 _READING = (
     "Every number is tuned minus its own base on the same items, with its 90 % interval below it; "
-    "△ ▽ ○ say whether that interval excludes zero. The worst task is picked because it is the worst, "
-    "which its interval does not know. Time, memory and size are those of the training run."
+    "△ ▽ ○ say whether that interval excludes zero. The worst task is picked after looking, which its "
+    "interval does not know. Time, memory and size are those of the training run."
 )
+_SEVERAL_BASES = " What quantisation itself costs is not in these rows: it has a section of its own."
 _DESCRIPTION = (
     "Right: more general ability kept. Up: more gained. Each mark is a configuration with its 90 % "
     "intervals as a cross, the square at the origin is the base. Marks follow the gate: triangle up PASS, "
-    "triangle down FAIL, diamond INCONCLUSIVE, circle not judged. A thin line with small rings joins the "
-    "strengths of one training run. The same numbers are in the table above."
+    "triangle down FAIL, diamond INCONCLUSIVE, cross NOT COMPARABLE, circle not judged. A thin line with "
+    "small rings joins the strengths of one training run. The same numbers are in the table above."
 )
 
 
@@ -115,7 +116,7 @@ def _named(facts: ReportFacts, pair: Comparison, usual_base: str) -> Cell:
         notes.append(configuration.method)
     if curve is not None:
         notes.append(f"strength {curve.chosen:g}")
-    if configuration is not None and configuration.trainable_parameters is not None:
+    if configuration is not None and configuration.trainable_parameters is not None and not pair.problems:
         trained, all_of_them = configuration.trainable_parameters, configuration.parameters
         share = f" ({wording.percent(trained / all_of_them)})" if all_of_them else ""
         notes.append(f"{wording.short_count(trained)} trained{share}")
@@ -213,14 +214,16 @@ def methods_section(facts: ReportFacts) -> Section | None:
         return None
     comparable = [pair for pair in pairs if not pair.problems]
     usual_base, uses = Counter(pair.base for pair in pairs).most_common(1)[0]
-    caption = f"Against {usual_base}{', unless the row names another base' if uses < len(pairs) else ''}"
+    several = uses < len(pairs)
+    caption = f"Against {usual_base}{', unless the row names another base' if several else ''}"
+    reading = Text(_READING + _SEVERAL_BASES * several)
     columns = _Columns(
         measures=domain_measures(pairs),
         has_text=any(_general_text(pair) for pair in comparable),
         usual_base=usual_base,
     )
     rows = tuple(_row(facts, pair, columns) for pair in pairs)
-    blocks: list[Block] = [Table(caption, columns.titles(), rows), Text(_READING)]
+    blocks: list[Block] = [Table(caption, columns.titles(), rows), reading]
     for measure in columns.measures:
         blocks += _plane(facts, comparable, measure)
     return Section("methods", _TITLE, tuple(blocks))

@@ -102,6 +102,11 @@ _WORDS = (
         "○ not separated",
         "no rule judges this row; its 90 % interval contains zero, which is not proof of no change",
     ),
+    ("▶ chosen", "the strength that the validation items chose; only the test items judge it"),
+    (
+        "dominated",
+        "another configuration with the same base gains more and keeps more, with both intervals apart",
+    ),
 )
 
 

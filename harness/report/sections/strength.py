@@ -24,7 +24,7 @@ _DESCRIPTION = (
 
 def equals_base(pair: Comparison) -> bool:
     """Whether nothing differs: no answer flipped, and every metric is the same to the last bit."""
-    return not pair.problems and all(
+    return bool(pair.tasks) and all(
         not (task.problems or task.wins or task.losses)
         and all(facts.base == facts.tuned for facts in task.metrics.values())
         for task in pair.tasks
