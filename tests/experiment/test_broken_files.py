@@ -63,7 +63,7 @@ BROKEN = {
     "missing data file": (E, 'source = "python:rows:training_rows"', '⟦source = "data/row.jsonl"', "no file", "`data/rows.jsonl`"),
     "folder of data": (E, 'source = "python:rows:training_rows"', '⟦source = "data"', "is a folder", "data/*.jsonl"),
     "unreadable kind": (E, 'source = "python:rows:training_rows"', '⟦source = "rows.py"', "not a kind of file", ".jsonl"),
-    "training on test": (E, 'source = "python:rows:training_rows"', '⟦source = "data/rows.jsonl"', "is the test data", "out of training"),
+    "training on test": (E, 'source = "python:rows:training_rows"', '⟦source = "data/rows.jsonl"', "has rows of the test data of the task", "out of training"),
     "missing suite": (E, '"suites/domain.toml"', '⟦"suites/domian.toml"', "there is no file", "domain.toml`?"),
     "suite twice": (E, '"suites/general.toml"', '⟦"suites/domain.toml"', 'a second suite named "domain"', "once"),
     "suite: unknown key": (D, "labels =", "⟦lables =", "unknown key `task.label.lables`", "did you mean `labels`?"),
@@ -78,7 +78,7 @@ BROKEN = {
     "suite: label twice": (D, '"b"]', '"b", ⟦"a"]', 'the label "a" stands twice', "take one out"),
     "suite: one label": (D, 'labels = ["a", "b"]', '⟦labels = ["a"]', "at least two", "write labels ="),
     "suite: bad split": (G, "validation_fraction = 0.3", "⟦validation_fraction = 1.3", "must be less than 1.0, not 1.3", "default, 0.2"),
-    "suite: validation is test": (D, "}", ', ⟦validation = "data/rows.jsonl" }', "the same source as its test rows", "by hash"),
+    "suite: validation is test": (D, "}", ', ⟦validation = "data/rows.jsonl" }', "has rows of its test data", "by hash"),
     "suite: two splits": (G, "validation_fraction", 'validation = "data/rows.jsonl", ⟦validation_fraction', "no use beside", "keep one of the two"),
 }  # fmt: skip
 # Where the mark cannot stand in the replaced text: file → text, broken text, the line that is meant.

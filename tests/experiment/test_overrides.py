@@ -162,10 +162,12 @@ def test_a_variable_is_its_value_in_extends_and_in_the_matrix(
     [
         ("$${env:ORG}", "${env:ORG}"),
         ("$$${env:ORG}", "$${env:ORG}"),
+        ("${env:NONE_SUCH:-a guide}", "a guide"),
+        ("${env:NONE_SUCH:-}", ""),
         ("${other} and $5 and {{ env }}", "${other} and $5 and {{ env }}"),
     ],
 )
-def test_other_signs_stay_as_they_are(project: Project, text: str, prompt: str) -> None:
+def test_a_default_an_escape_and_other_signs(project: Project, text: str, prompt: str) -> None:
     project.replace(E, "Act as a travel guide", text)
     assert project.load().experiment.generate[0].prompt == prompt
 
