@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import resource
@@ -67,6 +68,7 @@ def device() -> torch.device:
 
 M_MMAP_THRESHOLD = -3  # glibc, malloc.h
 LARGE_TENSOR_BYTES = 1 << 20
+FORGET_THE_PEAK = "5"  # of the resident memory: proc(5)
 
 
 def release() -> None:
@@ -81,6 +83,8 @@ def release() -> None:
         if hasattr(libc, "malloc_trim"):  # not every C library has these two
             libc.mallopt(M_MMAP_THRESHOLD, LARGE_TENSOR_BYTES)
             libc.malloc_trim(0)
+        with contextlib.suppress(OSError):  # not every kernel has it
+            Path("/proc/self/clear_refs").write_text(FORGET_THE_PEAK, encoding="ascii")
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -148,7 +152,11 @@ def _not_loaded(location: str, error: Exception) -> RunFailed:
 
 
 def peak_memory() -> int:
-    """Bytes: of the GPU where there is one, else of this process so far."""
+    """Bytes since the last `release`: of the GPU where there is one, else of this process."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, ValueError, IndexError):  # not a Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
