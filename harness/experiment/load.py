@@ -16,7 +16,6 @@ from harness.experiment.checks import (
     explain_misplaced,
     valid_sections,
 )
-from harness.experiment.document import KeyPath
 from harness.experiment.environment import interpolated
 from harness.experiment.extends import read_extended
 from harness.experiment.located import Located, located
@@ -24,8 +23,9 @@ from harness.experiment.lora_fields import LoraFields
 from harness.experiment.methods import has_use
 from harness.experiment.overrides import overridden
 from harness.experiment.project import Project, project_at, root_of
+from harness.experiment.row_checks import row_tables, rows_at
 from harness.experiment.schema import Experiment, LoadedExperiment, LoadedSuite, Tuned
-from harness.experiment.sources import overlap
+from harness.experiment.sources import overlap, rows_of
 from harness.experiment.suites import load_suites, read_suite
 from harness.experiment.validate import validation_problems, value_at
 from harness.experiment.written import without_taken_out
@@ -109,19 +109,17 @@ def _declared(cell: Located, broken: set[str], project: Project) -> list[Problem
 def _trained_on_test(cell: Located, suites: list[LoadedSuite]) -> list[Problem]:
     """Test rows among those that are trained on, validated on in training, or replayed."""
     tests = [
-        (task.data.test, f"{loaded.suite.name}.{name}")
+        (rows_of(task.data.test), f"{loaded.suite.name}.{name}")
         for loaded in suites
         for name, task in loaded.suite.task.items()
         if task.data is not None
     ]
     tuned = cell.table.get("tuned")
-    tables: list[KeyPath] = [("data", "train"), ("data", "validation")]
-    tables += [("tuned", name, "replay") for name in tuned] if isinstance(tuned, dict) else []
     problems = []
-    for at in tables:
-        source = value_at(cell.table, (*at, "source"))
+    for at in row_tables(tuned if isinstance(tuned, dict) else ()):
+        rows = rows_at(cell, at)
         for test, task in tests:
-            if isinstance(source, str) and overlap(source, test):
+            if rows and overlap(rows, test):
                 message = f"`{cell.name(at)}` has rows of the test data of the task `{task}`"
                 help = "test rows must be kept out of training"
                 problems.append(cell.problem((*at, "source"), message, help))
