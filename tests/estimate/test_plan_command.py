@@ -158,7 +158,7 @@ def test_sixty_four_configurations_are_planned_without_torch_and_nothing_else_is
     project: Project,
 ) -> None:
     project.write(project.file.read_text(encoding="utf-8") + SIXTY_FOUR)
-    before = {path for path in project.root.rglob("*")}
+    before = set(project.root.rglob("*"))
     code = (
         "import sys; from harness.cli.main import entry; "
         f"code = entry(['plan', {str(project.file)!r}, '--json']); "
@@ -170,6 +170,6 @@ def test_sixty_four_configurations_are_planned_without_torch_and_nothing_else_is
     assert done.stderr.strip() == "[]"
     (experiment,) = json.loads(done.stdout)["experiments"]
     assert len(experiment["groups"]) == 65
-    new = {path for path in project.root.rglob("*")} - before
+    new = set(project.root.rglob("*")) - before
     counts = project.store.root / "counts"
     assert {path for path in new if path.parent != counts} == {project.store.root, counts}
