@@ -13,7 +13,7 @@ from harness.data.task_rows import task_rows
 from harness.data.training_rows import Mixture, TrainingRows, mixed, training_rows
 from harness.errors import ConfigurationError, Problem
 from harness.experiment.model_source import model_source
-from harness.experiment.schema import Base, LoadedExperiment, Quantization, Tuned
+from harness.experiment.schema import Base, LoadedExperiment, Quantization, Replay, Tuned
 from harness.models.conversion import loadable
 from harness.models.kinship import import_adapter
 from harness.models.loading import load, release
@@ -94,9 +94,14 @@ class _Making:
         root, data = self.loaded.root, self.loaded.experiment.data
         assert data is not None  # loading has refused a training without data
         rows, validation = training_rows(data.train, root), training_rows(data.validation, root)
-        if recipe.replay is None:
-            return rows, validation
-        return mixed(rows, training_rows(recipe.replay, root), recipe.replay.fraction, seed), validation
+        found = rows if recipe.replay is None else self._with_replay(rows, recipe.replay, seed)
+        for note in dict.fromkeys((rows.note, found.note)):
+            if note:
+                self.place.progress.say(note)
+        return found, validation
+
+    def _with_replay(self, rows: TrainingRows, replay: Replay, seed: int) -> Mixture:
+        return mixed(rows, training_rows(replay, self.loaded.root), replay.fraction, seed)
 
     def train(self, configuration: Configuration, job: Job) -> None:
         step = _change(configuration)

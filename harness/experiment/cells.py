@@ -31,12 +31,11 @@ def expanded(tree: Written, most: int | None) -> tuple[list[Written], list[Probl
         return [tree], []
     tree = tree.without("matrix")
     matrix, problems = read_matrix(table, tree)
-    combinations = combined(matrix)
-    if not combinations and not problems:
+    cells = [] if problems else _cells(combined(matrix))
+    if not cells and not problems:
         problems.append(table.origin.problem_of_table("`matrix` leaves no combination", "exclude less"))
     if problems:
         return [tree], problems
-    cells = _cells(combinations)
     _refuse_too_many(tree, cells, most)
     suffixes = labels([own for own, _ in cells], matrix.axes, 0)
     trees = []

@@ -38,11 +38,14 @@ def valid_sections(located: Located, faulty: list[KeyPath]) -> Sections:
 
 def check_experiment(located: Located, sections: Sections, project: Project) -> list[Problem]:
     """Everything wrong with the experiment's own file beyond types."""
-    problems = check_rows(located, sections.tuned, project)
+    written = located.table.get("tuned")
+    names = list(written) if isinstance(written, dict) else []
+    problems = check_rows(located, names, project)
     if sections.base:
         problems += _check_base(located, sections.base, project)
-    for name, tuned in sections.tuned.items():
+    for name in names:
         problems += _check_lora_table(located, name)
+    for name, tuned in sections.tuned.items():
         problems += check_tuned(located, name, tuned, sections.base, project)
     problems += check_what_is_trained_on(located, sections.tuned)
     return problems + _check_gate(located)

@@ -125,8 +125,10 @@ def _near_files(file: Path) -> str:
         names = [child.name for child in file.parent.iterdir() if child.suffix == ".toml"]
     except OSError:
         return f"the folder `{file.parent}` does not exist"
-    near = difflib.get_close_matches(file.name, names, n=1) or sorted(names)[:1]
-    return f"did you mean `{file.parent / near[0]}`?" if near else f"`{file.parent}` holds no .toml file"
+    near = difflib.get_close_matches(file.stem, [Path(name).stem for name in names], n=1)
+    if near:
+        return f"did you mean `{file.parent / near[0]}.toml`?"
+    return f"the folder `{file.parent}` has {', '.join(sorted(names)[:5]) or 'no .toml file'}"
 
 
 # What tomllib says, what that means, and what to do about it.

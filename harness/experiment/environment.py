@@ -41,11 +41,11 @@ def _interpolated_text(text: Written) -> tuple[Written, list[Problem]]:
     def value(found: re.Match[str]) -> str:
         if found["escaped"]:
             return found[0][1:]
-        name, _, default = found["name"].partition(":-")
+        name, has_default, default = found["name"].partition(":-")
         if not found["end"] or not _NAME.fullmatch(name):
             message = f"`{found[0]}` names no environment variable"
             problems.append(text.origin.problem(message, "write ${env:NAME}, or $${env: for the text itself"))
-        elif name not in os.environ and not default:
+        elif name not in os.environ and not has_default:
             near = difflib.get_close_matches(name, os.environ, n=1)
             help = f"did you mean `{near[0]}`?" if near else f"set it: export {name}=…"
             problems.append(text.origin.problem(f"the environment variable `{name}` is not set", help))

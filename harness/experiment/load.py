@@ -25,6 +25,7 @@ from harness.experiment.methods import has_use
 from harness.experiment.overrides import overridden
 from harness.experiment.project import Project, project_at, root_of
 from harness.experiment.schema import Experiment, LoadedExperiment, LoadedSuite, Tuned
+from harness.experiment.sources import overlap
 from harness.experiment.suites import load_suites, read_suite
 from harness.experiment.validate import validation_problems, value_at
 from harness.experiment.written import without_taken_out
@@ -106,22 +107,23 @@ def _declared(cell: Located, broken: set[str], project: Project) -> list[Problem
 
 
 def _trained_on_test(cell: Located, suites: list[LoadedSuite]) -> list[Problem]:
-    tested = {
-        task.data.test: f"{loaded.suite.name}.{name}"
+    tests = [
+        (task.data.test, f"{loaded.suite.name}.{name}")
         for loaded in suites
         for name, task in loaded.suite.task.items()
         if task.data is not None
-    }
+    ]
     tuned = cell.table.get("tuned")
     tables: list[KeyPath] = [("data", "train"), ("data", "validation")]
     tables += [("tuned", name, "replay") for name in tuned] if isinstance(tuned, dict) else []
     problems = []
     for at in tables:
         source = value_at(cell.table, (*at, "source"))
-        if isinstance(source, str) and source in tested:
-            message = f"`{cell.name(at)}` is the test data of the task `{tested[source]}`"
-            help = "test rows must be kept out of training"
-            problems.append(cell.problem((*at, "source"), message, help))
+        for test, task in tests:
+            if isinstance(source, str) and overlap(source, test):
+                message = f"`{cell.name(at)}` has rows of the test data of the task `{task}`"
+                help = "test rows must be kept out of training"
+                problems.append(cell.problem((*at, "source"), message, help))
     return problems
 
 

@@ -123,9 +123,10 @@ def _useless(located: Located, name: str, key: str, method: Method) -> Problem:
         remedy = f'write `method = "{key}"`, or take it out'
     elif key == "quantization" and method == "lora":
         remedy = 'write `method = "qlora"`, or take it out'
-    chosen = ("tuned", name, "method")
+    chosen: KeyPath = ("tuned", name, "method")
     written = located.written(at)
-    if written[:2] == located.written(chosen)[:2] or written[:1] != ("tuned",):
+    own = (located.written(chosen)[:2], located.written(at[:2]))
+    if written[:2] in own or written[0] != "tuned":
         message = f'`{located.name(at)}` has no use with `method = "{method}"`: {why}'
         return located.problem(at, message, remedy)
     message = (

@@ -9,6 +9,7 @@ from harness.errors import Problem
 from harness.experiment.document import KeyPath
 from harness.experiment.located import Located
 from harness.experiment.project import Project
+from harness.experiment.sources import overlap
 from harness.experiment.templates import template_error
 from harness.experiment.validate import value_at
 
@@ -29,18 +30,18 @@ def check_rows(located: Located, tuned: Iterable[str], project: Project) -> list
         if isinstance(source, str):
             trouble = project.source_problem(source)
             problems += [located.placed((*at, "source"), trouble)] if trouble else []
-        if at != ("data", "train") and source is not None and source == train:
-            problems.append(_same_source(located, at))
+        if at != ("data", "train") and isinstance(source, str) and isinstance(train, str):
+            problems += [_same_rows(located, at)] if overlap(source, train) else []
         problems += _check_template(located, (*at, "template"), table)
     return problems
 
 
-def _same_source(located: Located, at: KeyPath) -> Problem:
+def _same_rows(located: Located, at: KeyPath) -> Problem:
     name = located.name(at)
-    remedy = "validation rows must not be trained on"
+    remedy = "validation rows must not be trained on; name another source, or another part of this one"
     if at[-1] == "replay":
         remedy = "replay general rows, of another source"
-    return located.problem((*at, "source"), f"`{name}` is the same source as `data.train`", remedy)
+    return located.problem((*at, "source"), f"`{name}` has rows of `data.train`", remedy)
 
 
 def _check_template(located: Located, at: KeyPath, rows: dict[str, Any]) -> list[Problem]:

@@ -18,6 +18,7 @@ from harness.errors import ConfigurationError, Problem
 FILE_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 _WILDCARD = re.compile(r"[*?\[]")
 _HUB = re.compile(r"hub:(?P<dataset>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[^#\s]+))?(?:#(?P<split>\S+))?")
+_SLICE = re.compile(r"(?P<source>.+)#\[(?P<start>\d*):(?P<stop>\d*)\]", re.DOTALL)
 _PYTHON = re.compile(r"python:(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<function>[^\W\d]\w*)")
 
 
@@ -45,8 +46,6 @@ class PythonSource:
     function: str
 
 
-_SLICE = re.compile(r"(?P<source>.+)#\[(?P<start>\d*):(?P<stop>\d*)\]", re.DOTALL)
-
 Source = FileSource | HubSource | PythonSource
 
 
@@ -57,6 +56,14 @@ def sliced(text: str) -> tuple[str, slice]:
         return text, slice(None)
     start, stop = (int(found[name]) if found[name] else None for name in ("start", "stop"))
     return found["source"], slice(start, stop)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two sources share rows, as far as their texts tell."""
+    (first, part), (second, other_part) = sliced(one), sliced(other)
+    start = max(part.start or 0, other_part.start or 0)
+    stops = [stop for stop in (part.stop, other_part.stop) if stop is not None]
+    return first == second and all(start < stop for stop in stops)
 
 
 def parse_source(text: str) -> Source:

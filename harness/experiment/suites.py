@@ -16,6 +16,7 @@ from harness.experiment.metrics import METRICS, METRICS_OF_KIND
 from harness.experiment.project import Project
 from harness.experiment.row_checks import template_problem
 from harness.experiment.schema import LoadedSuite, Suite, Task
+from harness.experiment.sources import overlap
 from harness.experiment.validate import (
     suggestion,
     texts_at,
@@ -140,11 +141,11 @@ class _TaskCheck:
             if trouble:
                 found.append(self.located.placed((*self.at, "data", part), trouble))
         at = (*self.at, "data", "validation")
-        if isinstance(data.get("validation"), str) and data["validation"] == data.get("test"):
-            message = f"`{key_name(at)}` is the same source as its test rows"
-            found.append(
-                self.located.problem(at, message, "take it out: a part of test is then split off by hash")
-            )
+        test, validation = data.get("test"), data.get("validation")
+        if isinstance(test, str) and isinstance(validation, str) and overlap(test, validation):
+            message = f"`{key_name(at)}` has rows of its test data"
+            help = "take it out: a part of test is then split off by hash"
+            found.append(self.located.problem(at, message, help))
         if "validation" in data and "validation_fraction" in data:
             at = (*self.at, "data", "validation_fraction")
             message = f"`{key_name(at)}` has no use beside `validation`"

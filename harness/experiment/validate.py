@@ -147,12 +147,11 @@ class _Finding:
             message, _, help = self.said.removeprefix("Value error, ").partition("; ")
             return self._at(f"`{self.name}`: {message}", help)
         choices = choices_of(self.annotation)
-        if self.kind == "literal_error" and choices:
+        if choices and (self.kind == "literal_error" or isinstance(self.value, str)):
             return self._at(f"`{self.name}` cannot be {shown(self.value)}", self._near(choices))
         if self.kind.endswith("_type") or get_origin(self.annotation) in (Union, types.UnionType):
-            help = self._near(choices) if choices and isinstance(self.value, str) else self._other_spelling()
             message = f"`{self.name}` must be {in_words(self.annotation)}, not {shown(self.value)}"
-            return self._at(message, help)
+            return self._at(message, self._other_spelling())
         return self._at(f"`{self.name}` {self._limit()}", self._default())
 
     def _at(self, message: str, help: str) -> Problem:
@@ -170,7 +169,9 @@ class _Finding:
         field = next((each[str(self.inner[-1])] for each in fields if self.inner[-1] in each), None)
         if field is not None and field.default not in (None, PydanticUndefined):
             return f"leave it out for the default, {shown(field.default)}"
-        return f"write {in_words(self.annotation)}" if self.annotation is not None else "take it out"
+        if is_table(self.annotation):
+            return f"write a table: [{self.name}]"
+        return f"write {in_words(self.annotation)}"
 
     def _missing(self) -> Problem:
         table, key = self.path[:-1], str(self.path[-1])

@@ -143,9 +143,15 @@ def assigned(tree: Written, path: tuple[str, ...], value: Written) -> Written:
     key, below = path[0], path[1:]
     child = tree.value.get(key)
     if below:
-        table = child if child is not None and child.is_table else Written({}, value.origin)
+        table = child if child is not None and child.is_table else Written({}, _above(value.origin, below))
         return tree.with_child(key, assigned(table, below, value))
     return tree.with_child(key, value if child is None else merged(child, value))
+
+
+def _above(origin: Origin, below: tuple[str, ...]) -> Origin:
+    """The origin of the table that holds the keys `below`, where they are written as such."""
+    above = len(origin.path) - len(below)
+    return Origin(origin.document, origin.path[:above]) if origin.path[above:] == below else origin
 
 
 def without_taken_out(tree: Written, path: KeyPath = ()) -> tuple[Written, list[Problem]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import datasets
 import torch
-from transformers import PrinterCallback, set_seed
+from transformers import PrinterCallback, TrainerState, set_seed
 from trl import SFTConfig
 
 from harness.errors import RunFailed, UsageError
@@ -23,12 +23,15 @@ from harness.training.lora import prepare_adapter
 from harness.training.meter import Meter
 from harness.training.record import record_of
 from harness.training.rendering import IGNORED, Rendered, render
+from harness.training.stopping import best_file, standing
 from harness.training.trainer import StepTrainer
 from harness.training.trial import prove_loss, prove_packing
 from harness.training.unfrozen import prepare_unfrozen
-from harness.training.watch import Progress, Watch
+from harness.training.watch import Progress, Watch, validation_losses
+from harness.training.weights import read_weights
 
 CHECKPOINTS = "checkpoints"
+STATE = "trainer_state.json"
 OPTIMIZERS = {
     "adamw": "adamw_torch_fused",
     "adamw_8bit": "adamw_bnb_8bit",
@@ -56,17 +59,20 @@ def train(job: Job, loaded: Loaded, folder: Path, progress: Progress) -> dict[st
     set_seed(job.seed)
     prepared = PREPARE[job.recipe.method](job, loaded)
     trainer = _trainer(job, loaded, prepared, (rows, validation), folder / CHECKPOINTS)
-    trainer.add_callback(Watch(progress, trainer.meter, job.recipe.validations if validation.rows else 0))
+    trainer.add_callback(
+        Watch(progress, trainer.meter, job.recipe, bool(validation.rows), folder / CHECKPOINTS)
+    )
     _prove(job, trainer, rows)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            _train_from(checkpoint, trainer)
     except torch.OutOfMemoryError as error:
         raise RunFailed(
             f"training {job.name} ran out of GPU memory outside of its passes, so smaller ones would not "
             'help: set optimizer = "paged_adamw_8bit" or weights_dtype = "bfloat16", or train less (lora)'
         ) from error
+    stopped = _take_best(job, trainer, folder / CHECKPOINTS)
     saved = prepared.save(folder)
     return {
         "name": job.name,
@@ -74,6 +80,7 @@ def train(job: Job, loaded: Loaded, folder: Path, progress: Progress) -> dict[st
         "seed": job.seed,
         "counts": asdict(rows.counts),
         "resumed_from": _step_of(checkpoint),
+        **stopped,
         **record_of(trainer, saved),
     }
 
@@ -82,6 +89,32 @@ def _prove(job: Job, trainer: StepTrainer, rows: Rendered) -> None:
     prove_loss(trainer.model, rows.rows[0], trainer.accelerator.autocast)
     if job.recipe.packing and len(rows.rows) > 1:
         prove_packing(trainer.model, rows.rows, job.table, trainer.accelerator.autocast)
+
+
+def _train_from(checkpoint: Path | None, trainer: StepTrainer) -> None:
+    if checkpoint is None:
+        trainer.train()
+        return
+    state = TrainerState.load_from_json(str(checkpoint / STATE))
+    if state.global_step < state.max_steps:
+        trainer.train(resume_from_checkpoint=str(checkpoint))
+    else:  # transformers would take a step too many when the end is not that of an epoch
+        trainer.state = state
+        trainer.restore(checkpoint)
+
+
+def _take_best(job: Job, trainer: StepTrainer, folder: Path) -> dict[str, int | None]:
+    """The best weights, with early stopping; where it stopped, if before the end, and where they are from."""
+    state = trainer.state
+    if job.recipe.early_stopping is None:
+        return {"stopped_at": None, "best_step": None}
+    best = standing(validation_losses(state.log_history), job.recipe.early_stopping).best_step
+    if best != state.global_step:
+        read_weights(trainer.model, best_file(folder, best))
+    return {
+        "stopped_at": state.global_step if state.global_step < state.max_steps else None,
+        "best_step": best,
+    }
 
 
 def discard_checkpoints(folder: Path) -> None:
@@ -93,7 +126,7 @@ def last_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that a kill did not cut short: its state file is written last."""
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step_of, reverse=True):
         try:
-            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+            json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             shutil.rmtree(checkpoint)
             continue
@@ -113,6 +146,10 @@ def _rendered(job: Job, loaded: Loaded) -> tuple[Rendered, Rendered]:
         raise UsageError(f"{job.table}: {error}") from error
     if not rows.rows:
         raise UsageError(f"{job.table}: there are no rows to train on")
+    if job.recipe.early_stopping is not None and not validation.rows:
+        raise UsageError(
+            f"{job.table}: early_stopping needs validation rows; give the file a [data.validation]"
+        )
     return rows, validation
 
 

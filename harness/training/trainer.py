@@ -77,6 +77,8 @@ class StepTrainer(SFTTrainer):  # type: ignore[misc]
         for inputs in self.get_eval_dataloader():
             totals += torch.tensor(self._what_fits(self._forward, self._prepare_inputs(inputs)))
         loss, divergence, trained = totals.tolist()
+        if not math.isfinite(loss):
+            raise RunFailed(f"the validation loss became {loss} at step {self.state.global_step}")
         metrics = {"eval_loss": loss / max(1, trained)}
         if self.prepared.reference is not None:
             metrics["eval_kl"] = divergence / max(1, trained)
@@ -161,8 +163,12 @@ class StepTrainer(SFTTrainer):  # type: ignore[misc]
         self.meter.write(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        read_weights(self.model, Path(resume_from_checkpoint) / CHECKPOINT_WEIGHTS)
-        self.meter.restore(Path(resume_from_checkpoint))
+        self.restore(Path(resume_from_checkpoint))
+
+    def restore(self, checkpoint: Path) -> None:
+        """Weights and counts of a checkpoint; what the optimiser knows comes with `train`."""
+        read_weights(self.model, checkpoint / CHECKPOINT_WEIGHTS)
+        self.meter.restore(checkpoint)
 
 
 def _trained(inputs: Inputs) -> int:

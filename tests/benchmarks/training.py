@@ -5,8 +5,9 @@
 Rows: `long` fill max_length; `short` have 100 tokens at the median, and are trained on padded and
 packed. Every training is a process of its own, in alternating order; medians count. A rate is
 non-padding tokens that the model saw between the end of the warm-up steps and that of the last
-step, over that time, counted in the same way on both sides; `whole` also has the tokenising, the
-first steps and the saving in it.
+step, over that time, counted in the same way on both sides; `whole` also has the loading, the
+tokenising, the first steps and the saving in it. On a CPU that others use too, the ratio by CPU
+seconds (OMP_NUM_THREADS=1) says more than the one by the clock.
 """
 
 from __future__ import annotations
@@ -31,7 +32,13 @@ from typing import Any
 import datasets
 import torch
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PrinterCallback,
+    TrainerCallback,
+)
 from trl import SFTConfig, SFTTrainer
 
 from harness.data.training_rows import TrainingRows, training_rows
@@ -82,7 +89,7 @@ class Clock:
     pad: int
     tokens: Any = 0
     positions: int = 0
-    marks: list[tuple[float, int, int]] = field(default_factory=list)
+    marks: list[tuple[float, float, int, int]] = field(default_factory=list)
 
     def watch(self, model: Any) -> Clock:
         model.get_decoder().register_forward_pre_hook(self._count, with_kwargs=True)
@@ -96,7 +103,7 @@ class Clock:
     def step(self, done: int, total: int) -> None:
         if done in (WARM_UP, total):
             seen = int(self.tokens)  # waits for the device
-            self.marks.append((time.monotonic(), seen, self.positions))
+            self.marks.append((time.monotonic(), time.process_time(), seen, self.positions))
 
 
 class StepEnds(TrainerCallback):
@@ -180,6 +187,7 @@ def by_trl(case: Case, rows: list[dict[str, str]], folder: Path) -> tuple[Clock,
         peft_config=LoraConfig(task_type="CAUSAL_LM", **LORA) if case.method != "full" else None,
         callbacks=[StepEnds(clock)],
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     trainer.save_model(str(folder))
     return clock, next(entry["loss"] for entry in reversed(trainer.state.log_history) if "loss" in entry)
@@ -239,7 +247,13 @@ def trained_share(tokenizer: Any, rows: Sequence[dict[str, str]]) -> float:
 def measure(case: Case) -> dict[str, Any]:
     """One training, in this process."""
     quiet_libraries()
-    release()
+    try:
+        return measured(case)
+    finally:
+        release()  # the other side's process gets all of the memory
+
+
+def measured(case: Case) -> dict[str, Any]:
     left = torch.cuda.memory_allocated() / 1e9 if on_gpu() else 0.0
     tokenizer = AutoTokenizer.from_pretrained(case.model)
     rows = sample_rows(tokenizer, case)
@@ -249,7 +263,7 @@ def measure(case: Case) -> dict[str, Any]:
         whole = time.monotonic() - started
     if len(clock.marks) != 2:
         raise SystemExit(f"{case.rows} rows make too few steps to measure: more than {WARM_UP} are needed")
-    (begun, tokens, positions), (ended, all_tokens, all_positions) = clock.marks
+    (begun, busy, tokens, positions), (ended, all_busy, all_tokens, all_positions) = clock.marks
     rate = (all_tokens - tokens) / (ended - begun)
     return {
         "tokens_per_second": rate,
@@ -257,6 +271,7 @@ def measure(case: Case) -> dict[str, Any]:
         "padding": 1 - (all_tokens - tokens) / (all_positions - positions),
         "tokens": all_tokens,
         "measured_seconds": ended - begun,
+        "tokens_per_cpu_second": (all_tokens - tokens) / (all_busy - busy),
         "whole_seconds": whole,
         "last_loss": loss,
         "left_by_the_last_gb": left,
@@ -344,15 +359,16 @@ def compare(group: list[Case], repeats: int, processes: Processes, keep: Any) ->
     what = f"{MEDIAN} tokens at the median" if group[0].median else f"{group[0].max_length} tokens"
     print(f"\n{group[0].method} on {group[0].model}, rows of {what}, {repeats} runs each, medians")
     print(
-        f"{'':<16} {'tokens/s':>10} {'trained/s':>10} {'padding':>8} {'whole s':>8} {'peak GB':>8} {'ratio':>6}"
+        f"{'':<16} {'tokens/s':>10} {'trained/s':>10} {'padding':>8} {'whole s':>8} {'peak GB':>8} {'ratio':>6} {'by CPU s':>8}"
     )
     middle = {name: medians(found) for name, found in runs.items() if found}
     theirs = middle.get("trl", {}).get("tokens_per_second", math.nan)
+    theirs_busy = middle.get("trl", {}).get("tokens_per_cpu_second", math.nan)
     for name, row in middle.items():
         print(
             f"{name:<16} {row['tokens_per_second']:>10.1f} {row['trained_tokens_per_second']:>10.1f} "
             f"{row['padding']:>8.1%} {row['whole_seconds']:>8.1f} {row['peak_gb']:>8.2f} "
-            f"{row['tokens_per_second'] / theirs:>6.3f}",
+            f"{row['tokens_per_second'] / theirs:>6.3f} {row['tokens_per_cpu_second'] / theirs_busy:>8.3f}",
             flush=True,
         )
     return not failed

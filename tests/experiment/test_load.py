@@ -16,6 +16,7 @@ from harness.experiment.problems import format_problem
 from harness.experiment.project import root_of
 from harness.experiment.resolved import experiment_key, resolved, resolved_toml
 from harness.experiment.schema import LoadedExperiment, Quantization
+from harness.experiment.sources import overlap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,3 +172,28 @@ def test_a_problem_without_a_place_and_one_in_a_long_line() -> None:
     )
     assert max(len(line) for line in shown) < 200
     assert shown[3][shown[4].index("^")] == "!"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("a.jsonl", "a.jsonl", True),
+        ("a.jsonl", "b.jsonl", False),
+        ("a.jsonl#[:100]", "a.jsonl#[100:]", False),
+        ("a.jsonl#[:101]", "a.jsonl#[100:]", True),
+        ("a.jsonl", "a.jsonl#[100:200]", True),
+        ("a.jsonl#[0:100]", "a.jsonl#[50:60]", True),
+        ("hub:a/b#train#[:5]", "hub:a/b#test#[:5]", False),
+    ],
+)
+def test_sources_overlap_where_they_share_rows(one: str, other: str, shared: bool) -> None:
+    assert overlap(one, other) is overlap(other, one) is shared
+
+
+def test_parts_of_one_source_may_be_trained_on_and_tested(project: Project) -> None:
+    project.replace(E, "python:rows:training_rows", "data/rows.jsonl#[1:]")
+    project.replace(D, "data/rows.jsonl", "data/rows.jsonl#[:1]")
+    project.load()
+    project.replace(D, "data/rows.jsonl#[:1]", "data/rows.jsonl#[:2]")
+    (problem,) = project.problems()
+    assert "test data" in problem.message

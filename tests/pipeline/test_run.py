@@ -129,6 +129,18 @@ def test_a_changed_row_of_data_is_measured_again_and_the_rest_is_not(
     assert all(store.has(step) for step in before.steps())
 
 
+def test_the_gate_does_not_judge_rows_that_changed_since(
+    finished: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Project(tmp_path / "copy")
+    shutil.copytree(finished.root, copy.root)
+    with open(copy.root / "choice.jsonl", "a", encoding="utf-8") as stream:
+        stream.write('{"n": 99, "options": ["a", "b"], "right": 0}\n')
+
+    assert copy.gate() == 4
+    assert "choice.jsonl changed since tiny was measured" in capsys.readouterr().err
+
+
 def test_an_adapter_that_was_never_applied_is_not_comparable(
     finished: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
