@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def load_cells(path: Path, overrides: Sequence[str] = (), most: int | None = Non
     """
     project = project_at(root_of(path))
     extended = read_extended(path, project.root)
-    problems = extended.problems
+    problems = list(extended.problems)
     tree, found = overridden(extended.tree, overrides)
     problems += found
     for apply in (without_taken_out, interpolated):
@@ -107,6 +107,7 @@ def _declared(cell: Located, broken: set[str], project: Project) -> list[Problem
 
 
 def _trained_on_test(cell: Located, suites: list[LoadedSuite]) -> list[Problem]:
+    """Test rows among those that are trained on, validated on in training, or replayed."""
     tests = [
         (task.data.test, f"{loaded.suite.name}.{name}")
         for loaded in suites
@@ -145,5 +146,5 @@ def _in_order(problems: list[Problem], path: Path) -> list[Problem]:
         return (problem.file != path, str(problem.file), problem.line or 0, problem.column or 0)
 
     # Cells differ in what they suggest, not in what is wrong.
-    once = {(problem.message, problem.file, problem.line, problem.column): problem for problem in problems}
+    once = {replace(problem, help=None): problem for problem in problems}
     return sorted(once.values(), key=place)
