@@ -27,12 +27,12 @@ FLOORS = [
     {"fingerprints"},
     {"configurations"},
     {"plan"},
-    {"provenance", "making"},
+    {"provenance", "making", "estimate"},
     {"pipeline"},
     {"cli"},
     {"__init__", "__main__"},
 ]
-JUDGING = {"comparison", "gate", "report"}
+JUDGING = {"comparison", "gate", "report", "estimate"}
 MAKING = {"models", "tasks", "training", "scoring", "making"}
 HEAVY = {
     "torch",
@@ -159,6 +159,7 @@ def test_no_file_is_called_after_nothing() -> None:
         "harness.cli.main",
         "harness.cli.data",
         "harness.cli.gate",
+        "harness.cli.plan",
         "harness.cli.report",
         "harness.cli.run",
         "harness.pipeline",

@@ -72,13 +72,19 @@ def _print(found: Estimate, console: Console) -> None:
         console.print(_table(experiment))
     if len(found.experiments) > 1:
         console.print(_table(PlannedExperiment("in all", "", ()), found.groups()))
+    for line, style in _lines(found):
+        console.print(Text(visible(line), style=style), soft_wrap=True)
+
+
+def _lines(found: Estimate) -> Iterator[tuple[str, str]]:
+    """What stands below the tables, with its style."""
     for name, memory in _by_parts(found.groups()).items():
         parts = " + ".join(f"{part} {_gigabytes(value)}" for part, value in memory.parts.items())
-        console.print(f"memory of {name}: ≈ {_gigabytes(memory.value or 0)} = {parts}", markup=False)
+        yield f"memory of {name}: ≈ {_gigabytes(memory.value or 0)} = {parts}", ""
     for warning in found.warnings:
-        console.print(Text(f"⚠ {visible(warning)}", style="bold red"))
+        yield f"⚠ {warning}", "bold red"
     for note in found.notes:
-        console.print(f"· {visible(note)}", markup=False)
+        yield f"· {note}", ""
 
 
 def _table(experiment: PlannedExperiment, totals: Sequence[Group] | None = None) -> Table:

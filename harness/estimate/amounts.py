@@ -23,6 +23,7 @@ from harness.store.artifacts import Store, fingerprint, write_json
 
 BYTES_PER_TOKEN = 4
 NOT_DOWNLOADED = "rows are unknown until they are downloaded"
+WORDED_BY_LM_EVAL = "the tokens of lm-eval's own tasks are unknown until they are measured"
 NOT_READ = "rows are unknown, because they cannot be read now"
 # Part of the names of remembered counts: raise it when equal rows are counted otherwise.
 COUNTING = 1
@@ -79,15 +80,15 @@ class Amounts:
 
     def of_training(self, data: TrainData, made_from: Mapping[str, Any]) -> Amount:
         """Rows to train on, once. `made_from`: what a fingerprint says of them. Raises NotCounted."""
-        asked = {"source": made_from["is"], "limit": data.limit, "form": [data.format, str(data.template)]}
+        asked = {key: value for key, value in made_from.items() if key != "fraction"}  # that of a replay
         return self._remembered(
             Amount, asked, [data.source], lambda: _of_rows(training_rows(data, self.root).rows)
         )
 
     def of_task(self, task: Task, made_from: Mapping[str, Any]) -> TaskAmounts:
-        """Both splits of a task. Raises NotCounted, also where lm-eval's own templates make the prompts."""
+        """Both splits of a task. Raises NotCounted, also where lm-eval words the prompts."""
         if task.data is None or task.kind == "lm_eval":
-            raise NotCounted(NOT_DOWNLOADED, f"lm-eval's {task.task}")
+            raise NotCounted(WORDED_BY_LM_EVAL, str(task.task))
         sources = [source for source in (task.data.test, task.data.validation) if source]
         return self._remembered(TaskAmounts, dict(made_from), sources, lambda: _of_task(task, self.root))
 

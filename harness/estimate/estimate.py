@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,19 +11,20 @@ from harness.estimate.memory import Memory
 from harness.estimate.quantities import Note, Quantity, told, total
 from harness.estimate.records import read_records
 from harness.estimate.work import Forecast, Machine, Work, this_machine
-from harness.experiment.schema import TRAINED, LoadedExperiment
+from harness.experiment.schema import TRAINED, LoadedExperiment, Method, Tuned
+from harness.fingerprints import source_fingerprints
 from harness.plan import Plan, make_plan
 from harness.store.artifacts import Step, Store
 
 NOT_TIMED = Note("loading and converting models, proofs and generations are not in the time")
 UNREAD = "records of the store are damaged or of another version, and were not used"
-# What lowers the memory of a training, and the methods that can.
-_REMEDIES = {
-    'optimizer = "paged_adamw_8bit"': ("partial", "full"),
-    'weights_dtype = "bfloat16"': ("partial", "full"),
-    "gradient_checkpointing = true": TRAINED,
-    'method = "qlora"': ("lora", "partial", "full"),
-}
+# What lowers the memory of a training: key, value, and the methods that have a use for it.
+_REMEDIES: tuple[tuple[str, object, tuple[Method, ...]], ...] = (
+    ("optimizer", "paged_adamw_8bit", ("partial", "full")),
+    ("weights_dtype", "bfloat16", ("partial", "full")),
+    ("gradient_checkpointing", True, TRAINED),
+    ("method", "qlora", ("lora", "partial", "full")),
+)
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,17 @@ class Estimate:
         return tuple(group for experiment in self.experiments for group in experiment.groups)
 
 
-def estimate(experiments: Sequence[LoadedExperiment], store: Store) -> Estimate:
+def estimate(
+    experiments: Sequence[LoadedExperiment], store: Store, machine: Machine | None = None
+) -> Estimate:
     """Loads no model, downloads nothing, and writes nothing but how much text each source holds.
 
+    experiments: those of one file; machine: where they are to run, this one if left out
     Raises ConfigurationError where a source is not there.
     """
-    plans = [make_plan(loaded) for loaded in experiments]
-    forecast = Forecast(store, read_records(store), this_machine())
+    sources = source_fingerprints(experiments[0].root)  # all cells of a file have the same
+    plans = [make_plan(loaded, sources) for loaded in experiments]
+    forecast = Forecast(store, read_records(store), machine or this_machine())
     planning = _Planning(store, forecast, set())
     planned = tuple(
         PlannedExperiment(loaded.experiment.name, plan.key, tuple(planning.groups(loaded, plan)))
@@ -99,11 +105,12 @@ def estimate(experiments: Sequence[LoadedExperiment], store: Store) -> Estimate:
     if forecast.records.unread:
         notes.append(Note(f"{forecast.records.unread:,} {UNREAD}"))
     warnings = [
-        _too_large(group.name, group.method, group.memory, forecast.machine)
-        for group in groups
+        _too_large(group, loaded.experiment.tuned.get(group.name), forecast.machine)
+        for loaded, experiment in zip(experiments, planned, strict=True)
+        for group in experiment.groups
         if group.memory is not None and not forecast.fits(group.memory)
     ]
-    return Estimate(planned, forecast.machine, tuple(warnings), told(notes))
+    return Estimate(planned, forecast.machine, tuple(dict.fromkeys(warnings)), told(notes))
 
 
 def largest(memories: Iterable[Memory | None]) -> Memory | None:
@@ -120,11 +127,18 @@ def _notes(group: Group) -> Iterator[Note]:
     yield from group.memory.notes if group.memory else ()
 
 
-def _too_large(name: str, method: str, memory: Memory, machine: Machine) -> str:
-    needed, there = (memory.value or 0) / 1e9, (machine.memory or 0) / 1e9
-    remedies = [remedy for remedy, methods in _REMEDIES.items() if method in methods]
-    help = f"; try {', '.join(remedies)}" if remedies else "; quantise it, or take a smaller model"
-    return f"{name} needs about {needed:.1f} GB, and {machine.memory_of} has {there:.1f} GB{help}"
+def _too_large(group: Group, recipe: Tuned | None, machine: Machine) -> str:
+    assert group.memory is not None
+    needed, there = (group.memory.value or 0) / 1e9, (machine.memory or 0) / 1e9
+    said = f"{group.name} needs about {needed:.1f} GB, and {machine.memory_of} has {there:.1f} GB"
+    if recipe is None or "gradients" not in group.memory.parts:
+        return f"{said}: set `quantization`, or take a smaller model"
+    remedies = [
+        f"{key} = {json.dumps(value)}"
+        for key, value, methods in _REMEDIES
+        if recipe.method in methods and getattr(recipe, key) != value
+    ]
+    return f"{said}: {' or '.join(remedies) or 'max_length lower'} takes less"
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ def record_of(trainer: StepTrainer, saved: Path) -> dict[str, Any]:
         "seconds": meter.seconds,
         "micro_batch_size": meter.micro_batch_size,
         "packed": trainer.recipe.packing,
+        "gradient_checkpointing": trainer.recipe.gradient_checkpointing,
         "peak_memory_bytes": peak_memory(),
         "trainable_parameters": sum(each.numel() for each in trainable(trainer.model).values()),
         "total_parameters": causal_model(trainer.model).num_parameters(),
