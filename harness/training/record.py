@@ -8,18 +8,21 @@ from typing import Any
 from harness.machine import machine_name
 from harness.models.loading import peak_memory
 from harness.store.artifacts import file_digest
+from harness.training.curve import reading
 from harness.training.loss import causal_model
 from harness.training.trainer import StepTrainer
 from harness.training.weights import trainable
 
 
 def record_of(trainer: StepTrainer, saved: Path) -> dict[str, Any]:
-    """Curves are [step, value]; losses and divergence per trained token; bytes are those of `saved`."""
+    """Curves are (step, value); losses and divergence per trained token; bytes are those of `saved`."""
     meter, history = trainer.meter, trainer.state.log_history
+    train_loss, validation_loss = _curve(history, "loss"), _curve(history, "eval_loss")
     return {
         "steps": trainer.state.global_step,
-        "train_loss": _curve(history, "loss"),
-        "validation_loss": _curve(history, "eval_loss"),
+        "reading": reading(train_loss, validation_loss),
+        "train_loss": train_loss,
+        "validation_loss": validation_loss,
         "kl": _curve(history, "kl"),
         "validation_kl": _curve(history, "eval_kl"),
         "gradient_norm": _curve(history, "grad_norm"),
@@ -41,5 +44,5 @@ def record_of(trainer: StepTrainer, saved: Path) -> dict[str, Any]:
     }
 
 
-def _curve(history: list[dict[str, Any]], name: str) -> list[list[float]]:
-    return [[entry["step"], float(entry[name])] for entry in history if name in entry]
+def _curve(history: list[dict[str, Any]], name: str) -> list[tuple[int, float]]:
+    return [(entry["step"], float(entry[name])) for entry in history if name in entry]

@@ -37,12 +37,6 @@ OPTIMIZERS = {
     "adamw_8bit": "adamw_bnb_8bit",
     "paged_adamw_8bit": "paged_adamw_8bit",
 }
-PREPARE = {
-    "lora": prepare_adapter,
-    "qlora": prepare_adapter,
-    "partial": prepare_unfrozen,
-    "full": prepare_unfrozen,
-}
 
 
 def train(job: Job, loaded: Loaded, folder: Path, progress: Progress) -> dict[str, Any]:
@@ -57,7 +51,7 @@ def train(job: Job, loaded: Loaded, folder: Path, progress: Progress) -> dict[st
     rows, validation = _rendered(job, loaded)
     checkpoint = last_checkpoint(folder / CHECKPOINTS)
     set_seed(job.seed)
-    prepared = PREPARE[job.recipe.method](job, loaded)
+    prepared = _prepared(job, loaded, rows, folder / CHECKPOINTS)
     trainer = _trainer(job, loaded, prepared, (rows, validation), folder / CHECKPOINTS)
     trainer.add_callback(
         Watch(progress, trainer.meter, job.recipe, bool(validation.rows), folder / CHECKPOINTS)
@@ -83,6 +77,12 @@ def train(job: Job, loaded: Loaded, folder: Path, progress: Progress) -> dict[st
         **stopped,
         **record_of(trainer, saved),
     }
+
+
+def _prepared(job: Job, loaded: Loaded, rows: Rendered, folder: Path) -> Prepared:
+    if job.recipe.method in ("lora", "qlora"):
+        return prepare_adapter(job, loaded, rows.rows, folder)
+    return prepare_unfrozen(job, loaded)
 
 
 def _prove(job: Job, trainer: StepTrainer, rows: Rendered) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from harness.data.training_rows import TrainingRows
 from harness.experiment.schema import Base, Quantization, Tuned
@@ -42,6 +43,15 @@ def job(*, rows: TrainingRows = ROWS, validation: TrainingRows = SOME, seed: int
 def run(folder: Path, model: Path, wanted: Job, quantization: Quantization | None = None) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     return train(wanted, load(str(model), wanted.base, quantization), folder, lambda done, total: None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """On models this small threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
