@@ -101,7 +101,7 @@ def _multiplied(
     names: dict[str, list[str]] = {}
     problems = []
     for name, configuration in tuned.value.items():
-        variants = _variants(members, name)
+        variants = _variants(members, name) if configuration.is_table else [{}]
         names[name] = [named(name, label) for label in labels(variants, axes, 2)]
         for each, variant in zip(names[name], variants, strict=True):
             if each in made or (each != name and each in tuned.value):

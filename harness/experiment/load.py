@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from harness.experiment.checks import (
     explain_misplaced,
     valid_sections,
 )
-from harness.experiment.document import KeyPath
 from harness.experiment.environment import interpolated
 from harness.experiment.extends import read_extended
 from harness.experiment.located import Located, located
@@ -24,8 +23,9 @@ from harness.experiment.lora_fields import LoraFields
 from harness.experiment.methods import has_use
 from harness.experiment.overrides import overridden
 from harness.experiment.project import Project, project_at, root_of
+from harness.experiment.row_checks import row_tables, rows_at
 from harness.experiment.schema import Experiment, LoadedExperiment, LoadedSuite, Tuned
-from harness.experiment.sources import overlap
+from harness.experiment.sources import overlap, rows_of
 from harness.experiment.suites import load_suites, read_suite
 from harness.experiment.validate import validation_problems, value_at
 from harness.experiment.written import without_taken_out
@@ -48,7 +48,7 @@ def load_cells(path: Path, overrides: Sequence[str] = (), most: int | None = Non
     """
     project = project_at(root_of(path))
     extended = read_extended(path, project.root)
-    problems = extended.problems
+    problems = list(extended.problems)
     tree, found = overridden(extended.tree, overrides)
     problems += found
     for apply in (without_taken_out, interpolated):
@@ -107,20 +107,19 @@ def _declared(cell: Located, broken: set[str], project: Project) -> list[Problem
 
 
 def _trained_on_test(cell: Located, suites: list[LoadedSuite]) -> list[Problem]:
+    """Test rows among those that are trained on, validated on in training, or replayed."""
     tests = [
-        (task.data.test, f"{loaded.suite.name}.{name}")
+        (rows_of(task.data.test), f"{loaded.suite.name}.{name}")
         for loaded in suites
         for name, task in loaded.suite.task.items()
         if task.data is not None
     ]
     tuned = cell.table.get("tuned")
-    tables: list[KeyPath] = [("data", "train"), ("data", "validation")]
-    tables += [("tuned", name, "replay") for name in tuned] if isinstance(tuned, dict) else []
     problems = []
-    for at in tables:
-        source = value_at(cell.table, (*at, "source"))
+    for at in row_tables(tuned if isinstance(tuned, dict) else ()):
+        rows = rows_at(cell, at)
         for test, task in tests:
-            if isinstance(source, str) and overlap(source, test):
+            if rows and overlap(rows, test):
                 message = f"`{cell.name(at)}` has rows of the test data of the task `{task}`"
                 help = "test rows must be kept out of training"
                 problems.append(cell.problem((*at, "source"), message, help))
@@ -145,5 +144,5 @@ def _in_order(problems: list[Problem], path: Path) -> list[Problem]:
         return (problem.file != path, str(problem.file), problem.line or 0, problem.column or 0)
 
     # Cells differ in what they suggest, not in what is wrong.
-    once = {(problem.message, problem.file, problem.line, problem.column): problem for problem in problems}
+    once = {replace(problem, help=None): problem for problem in problems}
     return sorted(once.values(), key=place)

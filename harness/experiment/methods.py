@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import Problem
-from harness.experiment.document import KeyPath, key_name
+from harness.experiment.document import KeyPath
 from harness.experiment.keys import keys
 from harness.experiment.located import Located
 from harness.experiment.model_checks import is_hub_id
@@ -64,7 +64,7 @@ def check_tuned(
 ) -> list[Problem]:
     """What is wrong with one tuned configuration beyond the types of its keys."""
     return [
-        *_check_keys(located, name, tuned),
+        *_check_keys(located, name, tuned, project),
         *_check_quantization(located, name, tuned, base),
         *_check_loaded(located, name, tuned, project),
         *_check_numbers(located, name, tuned),
@@ -90,7 +90,7 @@ def check_what_is_trained_on(located: Located, tuned: Mapping[str, Tuned]) -> li
     return problems
 
 
-def _check_keys(located: Located, name: str, tuned: Tuned) -> list[Problem]:
+def _check_keys(located: Located, name: str, tuned: Tuned, project: Project) -> list[Problem]:
     table = value_at(located.table, ("tuned", name))
     problems = []
     for key in sorted(KEYS_OF_METHOD[tuned.method].needs - table.keys()):
@@ -98,7 +98,7 @@ def _check_keys(located: Located, name: str, tuned: Tuned) -> list[Problem]:
         message = f'`{located.name(at)}` has `method = "{tuned.method}"`, which needs `{key}`'
         problems.append(located.problem_of_table(at, message, _NEEDED[key]))
     return problems + [
-        _useless(located, name, key, tuned.method)
+        _useless(located, ("tuned", name, key), tuned.method, project)
         for key in table
         if key in Tuned.model_fields and not has_use(key, tuned.method)
     ]
@@ -112,27 +112,27 @@ _NEEDED = {
 }
 
 
-def _useless(located: Located, name: str, key: str, method: Method) -> Problem:
+def _useless(located: Located, at: KeyPath, method: Method, project: Project) -> Problem:
     """A key that the method ignores. One that is inherited is told where the method is chosen."""
-    at: KeyPath = ("tuned", name, key)
-    why = _WHY.get(key, "it trains nothing")
-    if key == "quantization":
-        why = _WHY_NOT_QUANTIZED[method]
-    remedy = "take it out"
-    if key in KEYS_OF_METHOD:
-        remedy = f'write `method = "{key}"`, or take it out'
-    elif key == "quantization" and method == "lora":
-        remedy = 'write `method = "qlora"`, or take it out'
-    chosen: KeyPath = ("tuned", name, "method")
-    written = located.written(at)
-    own = (located.written(chosen)[:2], located.written(at[:2]))
-    if written[:2] in own or written[0] != "tuned":
-        message = f'`{located.name(at)}` has no use with `method = "{method}"`: {why}'
-        return located.problem(at, message, remedy)
-    message = (
-        f'`tuned.{name}` inherits `{key_name(written)}`, which has no use with `method = "{method}"`: {why}'
-    )
-    return located.problem(chosen, message, f"write `{key} = {{ unset = true }}` in [tuned.{name}]")
+    key = str(at[-1])
+    why = _WHY_NOT_QUANTIZED[method] if key == "quantization" else _WHY.get(key, "it trains nothing")
+    said = f'has no use with `method = "{method}"`: {why}'
+    if _is_inherited(located, at):
+        table, where = located.name(at[:2]), located.origin(at).in_words(project.root)
+        message = f"`{table}` inherits `{located.name(at)}` ({where}), which {said}"
+        remedy = f"write `{key} = {{ unset = true }}` in [{table}]"
+        return located.problem((*at[:2], "method"), message, remedy)
+    other = key if key in KEYS_OF_METHOD else "qlora" if (key, method) == ("quantization", "lora") else None
+    remedy = f'write `method = "{other}"`, or take it out' if other else "take it out"
+    return located.problem(at, f"`{located.name(at)}` {said}", remedy)
+
+
+def _is_inherited(located: Located, at: KeyPath) -> bool:
+    """Whether the key came by `extends`: it stands in another table than its configuration and the method."""
+    key, *own = (located.origin(path) for path in (at, at[:2], (*at[:2], "method")))
+    if key.path[0] != "tuned" or key.document.file is None:
+        return False
+    return all((origin.document, origin.path[:2]) != (key.document, key.path[:2]) for origin in own)
 
 
 def _check_quantization(located: Located, name: str, tuned: Tuned, base: Base | None) -> list[Problem]:
@@ -179,8 +179,9 @@ def _check_numbers(located: Located, name: str, tuned: Tuned) -> list[Problem]:
             f"`{located.name(at)}` must divide `batch_size`: "
             f"{tuned.batch_size} rows do not split into parts of {tuned.micro_batch_size}"
         )
-        fitting = [size for size in range(1, tuned.batch_size + 1) if tuned.batch_size % size == 0]
-        problems.append(located.problem(at, message, f"write one of {', '.join(map(str, fitting))}"))
+        smaller = range(tuned.micro_batch_size, 0, -1)
+        fitting = next(size for size in smaller if tuned.batch_size % size == 0)
+        problems.append(located.problem(at, message, f"the next smaller that does is {fitting}"))
     if tuned.partial is not None and tuned.partial.top_layers is None and not tuned.partial.modules:
         at = ("tuned", name, "partial")
         message = f"`{located.name(at)}` chooses nothing to train"

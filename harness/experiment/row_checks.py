@@ -9,20 +9,18 @@ from harness.errors import Problem
 from harness.experiment.document import KeyPath
 from harness.experiment.located import Located
 from harness.experiment.project import Project
-from harness.experiment.sources import overlap
+from harness.experiment.sources import Rows, overlap, rows_of
 from harness.experiment.templates import template_error
 from harness.experiment.validate import value_at
 
-_TRAIN: KeyPath = ("data", "train", "source")
+_TRAIN: KeyPath = ("data", "train")
 
 
 def check_rows(located: Located, tuned: Iterable[str], project: Project) -> list[Problem]:
     """What is wrong with where rows come from and how they become text."""
-    tables: list[KeyPath] = [("data", "train"), ("data", "validation")]
-    tables += [("tuned", name, "replay") for name in tuned]
     problems = []
-    train = value_at(located.table, _TRAIN)
-    for at in tables:
+    train = rows_at(located, _TRAIN)
+    for at in row_tables(tuned):
         table = value_at(located.table, at)
         if not isinstance(table, dict):
             continue
@@ -30,10 +28,23 @@ def check_rows(located: Located, tuned: Iterable[str], project: Project) -> list
         if isinstance(source, str):
             trouble = project.source_problem(source)
             problems += [located.placed((*at, "source"), trouble)] if trouble else []
-        if at != ("data", "train") and isinstance(source, str) and isinstance(train, str):
-            problems += [_same_rows(located, at)] if overlap(source, train) else []
+        rows = rows_at(located, at)
+        if at != _TRAIN and rows and train and overlap(rows, train):
+            problems.append(_same_rows(located, at))
         problems += _check_template(located, (*at, "template"), table)
     return problems
+
+
+def row_tables(tuned: Iterable[str]) -> list[KeyPath]:
+    """Where rows are named that a training reads, in an experiment with these tuned configurations."""
+    return [_TRAIN, ("data", "validation"), *(("tuned", name, "replay") for name in tuned)]
+
+
+def rows_at(located: Located, at: KeyPath) -> Rows | None:
+    """The rows that the table at `at` names, or None where it names none."""
+    table = value_at(located.table, at)
+    source = table.get("source") if isinstance(table, dict) else None
+    return rows_of(source, table.get("limit")) if isinstance(source, str) else None
 
 
 def _same_rows(located: Located, at: KeyPath) -> Problem:

@@ -11,7 +11,9 @@ import glob
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.errors import ConfigurationError, Problem
 
@@ -58,12 +60,25 @@ def sliced(text: str) -> tuple[str, slice]:
     return found["source"], slice(start, stop)
 
 
-def overlap(one: str, other: str) -> bool:
+class Rows(NamedTuple):
+    """A part of a source's rows: those from `first` on, before `end`."""
+
+    source: str
+    first: int
+    end: float
+
+
+def rows_of(text: str, limit: object = None) -> Rows:
+    """The rows that a source's text names, of which at most `limit` are read."""
+    source, part = sliced(text)
+    first = part.start or 0
+    end = inf if part.stop is None else part.stop
+    return Rows(source, first, min(end, first + limit) if isinstance(limit, int) else end)
+
+
+def overlap(one: Rows, other: Rows) -> bool:
     """Whether two sources share rows, as far as their texts tell."""
-    (first, part), (second, other_part) = sliced(one), sliced(other)
-    start = max(part.start or 0, other_part.start or 0)
-    stops = [stop for stop in (part.stop, other_part.stop) if stop is not None]
-    return first == second and all(start < stop for stop in stops)
+    return one.source == other.source and max(one.first, other.first) < min(one.end, other.end)
 
 
 def parse_source(text: str) -> Source:

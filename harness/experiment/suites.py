@@ -16,7 +16,7 @@ from harness.experiment.metrics import METRICS, METRICS_OF_KIND
 from harness.experiment.project import Project
 from harness.experiment.row_checks import template_problem
 from harness.experiment.schema import LoadedSuite, Suite, Task
-from harness.experiment.sources import overlap
+from harness.experiment.sources import overlap, rows_of
 from harness.experiment.validate import (
     suggestion,
     texts_at,
@@ -142,7 +142,11 @@ class _TaskCheck:
                 found.append(self.located.placed((*self.at, "data", part), trouble))
         at = (*self.at, "data", "validation")
         test, validation = data.get("test"), data.get("validation")
-        if isinstance(test, str) and isinstance(validation, str) and overlap(test, validation):
+        if (
+            isinstance(test, str)
+            and isinstance(validation, str)
+            and overlap(rows_of(test), rows_of(validation))
+        ):
             message = f"`{key_name(at)}` has rows of its test data"
             help = "take it out: a part of test is then split off by hash"
             found.append(self.located.problem(at, message, help))

@@ -36,18 +36,16 @@ class Origin:
 
     def placed(self, problem: Problem) -> Problem:
         """`problem` itself where it knows its file, else the same problem here."""
-        return (
-            problem
-            if problem.file is not None
-            else replace(self.problem(problem.message, ""), help=problem.help)
-        )
+        if problem.file is not None:
+            return problem
+        return replace(self.problem(problem.message, ""), help=problem.help)
 
     def in_words(self, root: Path) -> str:
         """`experiments/medical.toml:12`, `--set`, and what else had a part in it."""
         file = self.document.file
         if file is None:
             return "--set"
-        file = file.absolute()
+        file, root = file.resolve(), root.resolve()
         name = file.relative_to(root) if file.is_relative_to(root) else file
         place = f"{name.as_posix()}:{self.document.place(self.path).line}"
         if self.path[:1] == ("matrix",):

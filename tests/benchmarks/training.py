@@ -308,6 +308,7 @@ def resolve(model: str, work: Path) -> str:
     if model in CONFIGS:
         if not folder.is_dir():
             write_random_model(model, folder)
+            release()
         return str(folder)
     if model == "gemma":
         if not folder.is_dir():

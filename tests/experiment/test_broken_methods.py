@@ -63,7 +63,7 @@ BROKEN: dict[str, Broken] = {
     "missing model": (E, SUITES, tuned("model", '⟦model = "./none"'), "there is no model at", "paths start at"),
     "model package": (E, SUITES, tuned("model", '⟦model = "package:none_such"'), "is not installed", "pip install none-such"),
     "revision of a local model": (E, SUITES, tuned("model", 'model = "data"', '⟦revision = "x"'), "source of the hub", "take it out"),
-    "odd micro batch": (E, "seeds = [0, 1]", "⟦micro_batch_size = 3", "must divide `batch_size`", "1, 2, 4, 8, 16"),
+    "odd micro batch": (E, "seeds = [0, 1]", "⟦micro_batch_size = 3", "must divide `batch_size`", "next smaller that does is 2"),
     "strength twice": (E, "seeds = [0, 1]", "strengths = [0.5, 1, ⟦1.0]", "the strength 1 stands twice", "take one out"),
     "strength too high": (E, "seeds = [0, 1]", "strengths = [⟦3.0]", "must be at most 2.0, not 3.0", "write a number"),
     "strengths of DoRA": strengths('use_dora = true', said="`use_dora`: DoRA also changes"),
@@ -204,6 +204,16 @@ def test_a_broken_adapter_configuration_is_told(project: Project) -> None:
     project.write("theirs/adapter_config.json", "[1")
     (problem,) = project.problems()
     assert "is not a JSON table" in problem.message
+
+
+def test_a_useless_key_from_an_extended_file_is_taken_out_in_the_extending_one(project: Project) -> None:
+    child = project.write(
+        "child.toml", f'extends = "{E}"\n[tuned.lora]\nmethod = "full"\n[tuned.qlora]\nmethod = "qlora"\n'
+    )
+    (problem,) = type(project)(project.root, child).problems()
+    assert (problem.file, problem.source_line) == (child, 'method = "full"')
+    assert "`tuned.lora` inherits `tuned.lora.lora` (experiments/small.toml:16)" in problem.message
+    assert problem.help == "write `lora = { unset = true }` in [tuned.lora]"
 
 
 def test_a_mistake_that_two_configurations_inherit_is_told_once(project: Project) -> None:

@@ -16,7 +16,7 @@ from harness.experiment.problems import format_problem
 from harness.experiment.project import root_of
 from harness.experiment.resolved import experiment_key, resolved, resolved_toml
 from harness.experiment.schema import LoadedExperiment, Quantization
-from harness.experiment.sources import overlap
+from harness.experiment.sources import overlap, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,19 +175,22 @@ def test_a_problem_without_a_place_and_one_in_a_long_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "shared"),
+    ("one", "limit", "other", "shared"),
     [
-        ("a.jsonl", "a.jsonl", True),
-        ("a.jsonl", "b.jsonl", False),
-        ("a.jsonl#[:100]", "a.jsonl#[100:]", False),
-        ("a.jsonl#[:101]", "a.jsonl#[100:]", True),
-        ("a.jsonl", "a.jsonl#[100:200]", True),
-        ("a.jsonl#[0:100]", "a.jsonl#[50:60]", True),
-        ("hub:a/b#train#[:5]", "hub:a/b#test#[:5]", False),
+        ("a.jsonl", None, "a.jsonl", True),
+        ("a.jsonl", None, "b.jsonl", False),
+        ("a.jsonl#[:100]", None, "a.jsonl#[100:]", False),
+        ("a.jsonl#[:101]", None, "a.jsonl#[100:]", True),
+        ("a.jsonl", None, "a.jsonl#[100:200]", True),
+        ("a.jsonl", 100, "a.jsonl#[100:200]", False),
+        ("a.jsonl#[50:]", 51, "a.jsonl#[100:200]", True),
+        ("a.jsonl#[0:100]", None, "a.jsonl#[50:60]", True),
+        ("hub:a/b#train#[:5]", None, "hub:a/b#test#[:5]", False),
     ],
 )
-def test_sources_overlap_where_they_share_rows(one: str, other: str, shared: bool) -> None:
-    assert overlap(one, other) is overlap(other, one) is shared
+def test_sources_overlap_where_they_share_rows(one: str, limit: int | None, other: str, shared: bool) -> None:
+    first, second = rows_of(one, limit), rows_of(other)
+    assert overlap(first, second) is overlap(second, first) is shared
 
 
 def test_parts_of_one_source_may_be_trained_on_and_tested(project: Project) -> None:
