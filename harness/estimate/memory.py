@@ -25,8 +25,9 @@ LOGITS_HELD = 1 << 25
 LOGIT_COPIES = 4
 # As harness.scoring.language_model packs: (tokens, scored positions) of one forward pass.
 SCORING_PASS = {"cpu": (1024, 256), "cuda": (8192, 1024)}
-# Python with torch, transformers, peft, trl and lm-eval loaded: 0.54 GB resident, measured.
+# Resident, measured: Python with torch, transformers, peft, trl and lm-eval; a tokenizer, by its vocabulary.
 LIBRARIES = 540_000_000
+TOKENIZER_ENTRY = 1250
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,9 @@ def scoring_parts(held: Held) -> dict[str, float]:
 
 def _libraries(held: Held) -> dict[str, float]:
     """On a CPU the process is what is measured, on a GPU only its tensors."""
-    return {"libraries": LIBRARIES} if held.device == "cpu" else {}
+    if held.device != "cpu":
+        return {}
+    return {"libraries": LIBRARIES + TOKENIZER_ENTRY * held.size.vocabulary}
 
 
 def _weights(held: Held) -> float:

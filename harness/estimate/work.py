@@ -65,17 +65,15 @@ class Forecast:
         assert recipe is not None  # only tuned configurations are trained
         assert change is not None
         made = TrainingInputs.model_validate(change.inputs)
-        size = self._size(configuration, made.identity)
+        size = self._size(configuration, made.identity)  # before the speed, which is scaled by it
         counts = self._tokens(loaded)
         tokens = counts.of_training(recipe, made)
         memory = self._measured_training(recipe, made)
-        if memory is None and size is None:
-            memory = _unknown_size(configuration)
-        elif memory is None and size is not None:
+        if memory is None and size is not None:
             held = Held(size, made.dtype, configuration.quantization, self.machine.device)
             memory = self._training_memory(recipe, held, counts.longest_row(recipe, made))
-        assert memory is not None
-        return Work(tokens, self._speeds.of_training(tokens, recipe, made), memory)
+        seconds = self._speeds.of_training(tokens, recipe, made)
+        return Work(tokens, seconds, memory or _unknown_size(configuration))
 
     def measuring(self, configuration: Configuration, measurement: Step, loaded: LoadedExperiment) -> Work:
         made = MeasuringInputs.model_validate(measurement.inputs)

@@ -177,7 +177,7 @@ def test_the_parts_of_an_estimate_add_up_to_it(project: Project) -> None:
     assert memory is not None
     assert memory.value == sum(memory.parts.values())
     assert memory.parts["weights"] == 2 * BILLION
-    assert memory.parts["libraries"] == LIBRARIES  # on a CPU the whole process is measured
+    assert memory.parts["libraries"] > LIBRARIES  # on a CPU the whole process is measured
 
 
 def test_a_model_whose_size_is_nowhere_said_has_no_memory_but_a_note(project: Project) -> None:
