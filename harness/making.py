@@ -22,6 +22,7 @@ from harness.progress import Progress
 from harness.scoring.prepared import NO_PROMPT, SuiteTask
 from harness.scoring.recording import Place
 from harness.scoring.session import Change, Group, Target, measure_group
+from harness.statistics.curves import reading
 from harness.store.artifacts import Step, Store
 from harness.tasks.compile import compile_task
 from harness.tasks.registered import unknown_tasks
@@ -119,7 +120,7 @@ class _Making:
 
         record = train(job, model, folder, advance)
         discard_checkpoints(self.place.store.finish(step, record))
-        self.place.progress.end(f"loss {record['train_loss'][-1][1]:.3f}" if record["train_loss"] else "")
+        self.place.progress.end(reading(record["train_loss"], record["validation_loss"]))
 
     def adopt(self, configuration: Configuration) -> None:
         """Somebody else's adapter, copied into the store and checked."""

@@ -19,6 +19,7 @@ from harness.report.facts import (
     TaskValue,
     Training,
 )
+from harness.statistics.curves import reading
 from harness.store.artifacts import Store
 from harness.store.measurements import Measurement, read_measurement
 from harness.store.runs import RecordedConfiguration, RunRecord, made, read_step
@@ -89,6 +90,7 @@ def _configuration(
         quantization=entry.quantization,
         adapter_digest=change["weights_sha256"] if change else None,
         trainable_parameters=change["trainable_parameters"] if change else None,
+        parameters=change.get("total_parameters") if change else None,
         values=tuple(values),
     )
 
@@ -125,7 +127,7 @@ def _trainings(record: RunRecord, changes: Changes) -> Iterator[Training]:
             seed=change["seed"],
             steps=change["steps"],
             method=change["method"],
-            reading=change.get("reading", ""),
+            reading=reading(_curve(change["train_loss"]), _curve(change["validation_loss"])),
             batch=f"{batch} rows a step" + ("" if micro == batch else f", {micro} at a time"),
             packed=change["packed"],
             gradient_norm=_curve(change["gradient_norm"]),

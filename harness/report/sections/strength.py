@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.comparison.facts import Comparison
 from harness.experiment.schema import Gate
+from harness.gate.strength import mean_change
 from harness.report import wording
 from harness.report.document import Block, Cell, Column, Heading, Picture, Row, Section, Table, Text
 from harness.report.facts import ReportFacts, StrengthCurve, StrengthPoint
@@ -17,7 +18,8 @@ _READING = (
 )
 _DESCRIPTION = (
     "Filled points: test items, with their 90 % intervals. Open points, a little to the right: validation "
-    "items, with theirs. The upright line marks the chosen strength, a dashed line the limit of the gate. "
+    "items, with theirs where their clusters are enough for one. The upright line marks the chosen "
+    "strength, a dashed line the limit of the gate. "
     "The same numbers are in the table above."
 )
 
@@ -38,7 +40,10 @@ def _cell(point: StrengthPoint, pair: Comparison, measure: Measure) -> Cell:
         return Cell("equal to the base")
     estimate = difference(pair, measure)
     if estimate is None:
-        return Cell(wording.NONE)
+        value = mean_change(pair, "general") if measure == GENERAL else None
+        if value is None:
+            return Cell(wording.NONE)
+        return Cell(wording.change("rate", value), "too few clusters for an interval")
     cell = wording.difference_cell(measure.metric.unit, estimate, measure.metric.higher_is_better)
     return cell if point.strength else Cell("✘ not equal to the base", f"{cell.text}, {cell.note}", "worse")
 
@@ -57,7 +62,8 @@ def _change(point: StrengthPoint, pair: Comparison, measure: Measure) -> Change 
     """On the axis of the picture. Strength 0 is known exactly where it equals the base."""
     estimate = difference(pair, measure)
     if estimate is None:
-        return None
+        value = mean_change(pair, "general") if measure == GENERAL else None
+        return None if value is None else Change(100 * value, 100 * value, 100 * value)
     if point.strength == 0 and equals_base(pair):
         return Change(0.0, 0.0, 0.0)
     return change_of(estimate, wording.change_scale(measure.metric.unit))
