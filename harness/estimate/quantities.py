@@ -51,9 +51,10 @@ def total(parts: Iterable[Quantity]) -> Quantity:
     """The sum of what is known, and how many parts are not in it."""
     each = list(parts)
     known = [part for part in each if part.value is not None]
+    nothing = not any(part.value for part in known)
     notes = tuple(dict.fromkeys(note for part in each for note in part.notes))
     missing = sum(part.missing for part in each)
-    if each and not known:
+    if missing and nothing:
         return Quantity(None, "unknown", missing, notes)
     source: Source = "stored" if all(part.source == "stored" for part in known) else "estimated"
     return Quantity(sum(part.value or 0 for part in known), source, missing, notes)

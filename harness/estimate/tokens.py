@@ -52,12 +52,12 @@ class Tokens:
         amount = amounts.test if made.split == "test" else amounts.validation
         return estimated(_asked(amount, task, prompting), FROM_BYTES)
 
-    def longest_row(self, recipe: Tuned, made: TrainingInputs) -> int:
-        """Tokens of the longest row in a pass: `max_length`, unless all rows are known to be shorter."""
+    def longest_row(self, recipe: Tuned, made: TrainingInputs) -> int | None:
+        """Tokens of the longest training row, at most `max_length`; None where the rows are not known."""
         try:
             longest = self._amount(made.data[0]).longest
         except NotCounted:
-            return recipe.max_length
+            return None
         return max(1, min(recipe.max_length, longest // BYTES_PER_TOKEN))
 
     def _epoch(self, recipe: Tuned, made: TrainingInputs) -> _Epoch:

@@ -19,6 +19,7 @@ from harness.store.artifacts import Step, Store
 
 CONVERTED = "model"  # the folder that harness.models.conversion makes
 PAGED = "the states of a paged optimiser leave a GPU that is full, and are not in the memory"
+FULL_ROWS = Note("in the memory, rows that are not known are taken to be as long as max_length")
 UNKNOWN_SIZE = "the memory of a model is unknown until it is downloaded"
 
 
@@ -118,12 +119,11 @@ class Forecast:
         ]
         return Memory(max(peaks), "stored") if peaks else None
 
-    def _training_memory(self, recipe: Tuned, held: Held, row_tokens: int) -> Memory:
+    def _training_memory(self, recipe: Tuned, held: Held, longest: int | None) -> Memory:
         """Estimated; with as many rows in a pass as fit a GPU, where the training finds that out itself."""
         rows = recipe.batch_size if recipe.micro_batch_size == "auto" else recipe.micro_batch_size
-        rows = min(rows, recipe.batch_size)
-        note = held.size.note
-        notes = [] if note is None else [note]
+        rows, row_tokens = min(rows, recipe.batch_size), longest or recipe.max_length
+        notes = [note for note in (held.size.note, None if longest else FULL_ROWS) if note]
         paged = paged_states(recipe, held.size)
         if paged is not None:
             notes.append(Note(PAGED, f"{paged / 1e9:.1f} GB"))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.estimate.quantities import NOTHING, Quantity
+from harness.estimate.quantities import NOTHING, Quantity, total
 from tests.conftest import write_rows
 from tests.estimate.conftest import TRAIN, Project
 
@@ -148,6 +148,8 @@ def test_rows_on_the_hub_are_unknown_and_the_rest_is_a_lower_bound(project: Proj
     base, lora = found.groups()
     assert (base.score_tokens.value, base.score_tokens.missing) == (SAY_TOKENS + PROSE_TOKENS, 1)
     assert (lora.train_tokens.value, lora.train_tokens.source) == (None, "unknown")
+    assert total([base.train_tokens, lora.train_tokens]).value is None  # not "at least 0"
+    assert "in the memory, rows that are not known are taken to be as long as max_length" in found.notes
     assert "rows are unknown until they are downloaded: hub:org/choices#test, hub:org/rows" in found.notes
 
 
