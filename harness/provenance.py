@@ -6,10 +6,12 @@ import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from harness.configurations import Configuration
 from harness.data.fingerprint import source_fingerprint
 from harness.experiment.model_source import ModelSource
+from harness.experiment.overrides import command_line
 from harness.experiment.resolved import resolved_toml
 from harness.experiment.schema import LoadedExperiment, TrainData
 from harness.plan import Plan
@@ -48,7 +50,7 @@ def run_record(loaded: LoadedExperiment, plan: Plan, compared: Mapping[str, Comp
     """The record of a finished run. `compared`: tuned configuration → its comparisons."""
     return RunRecord(
         name=loaded.experiment.name,
-        command=f"harness run {_shown(loaded)}",
+        command=command_line("run", _shown(loaded), loaded.overrides),
         resolved=resolved_toml(loaded),
         data={source: source_fingerprint(source, loaded.root) for source in sources(loaded)},
         configurations=tuple(_configuration(entry, loaded) for entry in plan.configurations),
@@ -67,9 +69,9 @@ def run_record(loaded: LoadedExperiment, plan: Plan, compared: Mapping[str, Comp
     )
 
 
-def _shown(loaded: LoadedExperiment) -> str:
+def _shown(loaded: LoadedExperiment) -> Path:
     path, root = loaded.path.absolute(), loaded.root.absolute()
-    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+    return path.relative_to(root) if path.is_relative_to(root) else path
 
 
 def _configuration(entry: Configuration, loaded: LoadedExperiment) -> RecordedConfiguration:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import click
 
 from harness.errors import EXIT_NO_VERDICT, EXIT_PASS, NothingMeasured
+from harness.experiment.overrides import command_line as command_line
 from harness.experiment.schema import LoadedExperiment
 from harness.store.artifacts import Store
 
@@ -45,12 +45,6 @@ def open_store(loaded: LoadedExperiment, store: Path | None) -> Store:
 
 def report_folder(loaded: LoadedExperiment) -> Path:
     return loaded.root / "reports" / loaded.experiment.name
-
-
-def command_line(name: str, experiment: Path, overrides: Sequence[str]) -> str:
-    """`harness gate FILE` with the same `--set` options, as it can be pasted into a shell."""
-    options = [part for override in overrides for part in ("--set", override)]
-    return shlex.join(["harness", name, str(experiment), *options])
 
 
 def for_each(experiments: Sequence[LoadedExperiment], act: Callable[[LoadedExperiment], None]) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tomllib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from harness.errors import ConfigurationError, Problem
 from harness.experiment.document import DOTTED_KEY, Document, key_name, parse_document
@@ -30,6 +32,12 @@ def overridden(tree: Written, options: Sequence[str]) -> tuple[Written, list[Pro
             else:
                 tree = assigned(tree, path, value)
     return tree, problems
+
+
+def command_line(name: str, experiment: Path, overrides: Sequence[str]) -> str:
+    """`harness gate FILE` with the same `--set` options, as it can be pasted into a shell."""
+    options = [part for override in overrides for part in ("--set", override)]
+    return shlex.join(["harness", name, str(experiment), *options])
 
 
 def _document(option: str) -> Document:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from harness.comparison.facts import Comparison
 from harness.data.fingerprint import source_fingerprint
 from harness.errors import ConfigurationError, NothingMeasured, RunFailed
+from harness.experiment.overrides import command_line
 from harness.experiment.resolved import experiment_key
 from harness.experiment.schema import Gate, LoadedExperiment
 from harness.gate.judge import gate, judge
@@ -30,13 +31,13 @@ def stored_run(loaded: LoadedExperiment, store: Store) -> RunRecord:
     if record is None:
         raise NothingMeasured(
             f"nothing is measured yet for {loaded.experiment.name} ({loaded.path.name}) as it now stands. "
-            f"Run it first: harness run {loaded.path}"
+            f"Run it first: {command_line('run', loaded.path, loaded.overrides)}"
         )
     changed = [name for source, parts in record.data.items() for name in _changed(source, parts, loaded.root)]
     if changed:
         raise NothingMeasured(
             f"{', '.join(dict.fromkeys(changed))} changed since {loaded.experiment.name} was measured. "
-            f"Run it again: harness run {loaded.path}"
+            f"Run it again: {command_line('run', loaded.path, loaded.overrides)}"
         )
     return record
 
