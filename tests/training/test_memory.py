@@ -25,10 +25,10 @@ def holding(rows: int) -> Callable[..., Any]:
     """A loss that runs out of memory with more rows than these in one pass."""
     original = trainer.summed_losses
 
-    def limited(model: Any, inputs: Any, reference: Any) -> Any:
+    def limited(model: Any, inputs: Any, reference: Any, weight: float) -> Any:
         if len(inputs["input_ids"]) > rows:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        return original(model, inputs, reference)
+        return original(model, inputs, reference, weight)
 
     return limited
 
@@ -85,10 +85,10 @@ def test_validation_gives_way_to_the_memory_too(
 ) -> None:
     original = trainer.summed_losses
 
-    def limited(model: Any, inputs: Any, reference: Any) -> Any:
+    def limited(model: Any, inputs: Any, reference: Any, weight: float) -> Any:
         if not torch.is_grad_enabled() and len(inputs["input_ids"]) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        return original(model, inputs, reference)
+        return original(model, inputs, reference, weight)
 
     monkeypatch.setattr(trainer, "summed_losses", limited)
     record = run(tmp_path, model_folder, job(validation=SOME))
