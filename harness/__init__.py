@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.errors import RunFailed as RunFailed
     from harness.errors import UsageError as UsageError
     from harness.experiment.load import load_experiment as load_experiment
+    from harness.experiment.load import load_experiments as load_experiments
     from harness.experiment.schema import Gate as Gate
     from harness.gate.judge import judge as judge
     from harness.gate.verdict import Judgement as Judgement
@@ -46,6 +47,7 @@ _HOMES = {
     "compare": "harness.comparison.compare",
     "judge": "harness.gate.judge",
     "load_experiment": "harness.experiment.load",
+    "load_experiments": "harness.experiment.load",
     "make_plan": "harness.plan",
     "render_report": "harness.report.render",
     "run": "harness.pipeline",

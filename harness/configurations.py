@@ -10,7 +10,7 @@ from typing import Any
 from harness.comparison.facts import DiffersIn
 from harness.experiment.model_source import ModelSource, model_source
 from harness.experiment.schema import TRAINED, LoadedExperiment, Method, Prompting, Quantization, Tuned
-from harness.fingerprints import measured_inputs, model_inputs, training_inputs
+from harness.fingerprints import SourceFingerprints, measured_inputs, model_inputs, training_inputs
 from harness.store.artifacts import Step, step
 
 TaskKey = tuple[str, str]
@@ -80,6 +80,7 @@ class Maker:
     base_source: ModelSource
     tasks: Mapping[TaskKey, Mapping[str, Any]]
     validated: frozenset[TaskKey]
+    sources: SourceFingerprints
 
     def base(self, name: str, quantization: Quantization | None, base: str | None) -> Configuration:
         source = self.base_source
@@ -158,7 +159,9 @@ class Maker:
         if seed is None:
             return None
         kind = _KIND_OF_STEP[CHANGES[recipe.method]]
-        return step(kind, name, training_inputs(model, self.loaded, recipe, seed))
+        return step(
+            kind, name, training_inputs(model, self.loaded.experiment.data, recipe, seed, self.sources)
+        )
 
     def _proof(
         self, name: str, method: Method, made: _Made, measurements: Sequence[Mapping[TaskKey, Step]]

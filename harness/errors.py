@@ -39,7 +39,8 @@ class Problem:
     """One thing wrong in a file.
 
     `line` and `column` count from 1; both are None where the file as a whole is meant.
-    `source_line` is the text of that line, `help` says what to do.
+    `source_line` is the text of that line, `help` says what to do. A source line without a file is
+    the text of a `--set` option.
     """
 
     message: str

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from harness.data.fingerprint import source_fingerprint
 from harness.experiment.model_source import ModelSource
-from harness.experiment.schema import LoadedExperiment, Quantization, Task, Tuned
+from harness.experiment.schema import Data, LoadedExperiment, Quantization, Task, Tuned
 from harness.store.artifacts import file_digest
 
 Inputs = Mapping[str, Any]
+SourceFingerprints = Callable[[str], Mapping[str, str]]
 
 # Part of every measurement's fingerprint: raise it when scores may change at equal inputs.
 ENGINE = "tree-2"
@@ -50,18 +53,24 @@ def measured_inputs(model: Inputs, loaded: LoadedExperiment, recipe: Tuned | Non
     }
 
 
-def task_inputs(task: Task, loaded: LoadedExperiment) -> dict[str, Any]:
+def source_fingerprints(root: Path) -> SourceFingerprints:
+    """`source_fingerprint` that reads each source once, however many configurations name it."""
+    return cache(partial(source_fingerprint, root=root))
+
+
+def task_inputs(task: Task, sources: SourceFingerprints) -> dict[str, Any]:
     """The task's settings and data. Whether it is gated changes no score."""
-    sources = [] if task.data is None else [task.data.test, task.data.validation]
+    named = [] if task.data is None else [task.data.test, task.data.validation]
     return {
         "task": task.model_dump(mode="json", exclude={"gate"}),
-        "data": [source_fingerprint(source, loaded.root) for source in sources if source],
+        "data": [dict(sources(source)) for source in named if source],
     }
 
 
-def training_inputs(model: Inputs, loaded: LoadedExperiment, recipe: Tuned, seed: int) -> dict[str, Any]:
+def training_inputs(
+    model: Inputs, data: Data | None, recipe: Tuned, seed: int, sources: SourceFingerprints
+) -> dict[str, Any]:
     """Recipe, seed and the bytes of all training data."""
-    data = loaded.experiment.data
     declared = [data.train, data.validation, recipe.replay] if data else [recipe.replay]
     return {
         "training": TRAINING,
@@ -69,7 +78,7 @@ def training_inputs(model: Inputs, loaded: LoadedExperiment, recipe: Tuned, seed
         "recipe": recipe.model_dump(mode="json", exclude=_NOT_THE_RECIPE),
         "seed": seed,
         "data": [
-            {**entry.model_dump(mode="json"), "is": source_fingerprint(entry.source, loaded.root)}
+            {**entry.model_dump(mode="json"), "is": dict(sources(entry.source))}
             for entry in declared
             if entry is not None
         ],

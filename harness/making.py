@@ -10,11 +10,11 @@ from transformers import AutoTokenizer
 
 from harness.configurations import Configuration
 from harness.data.task_rows import task_rows
-from harness.data.training_rows import TrainingRows, mixed, training_rows
+from harness.data.training_rows import Mixture, TrainingRows, mixed, training_rows
 from harness.errors import ConfigurationError, Problem
 from harness.experiment.model_source import model_source
-from harness.experiment.schema import Base, LoadedExperiment, Quantization, Tuned
-from harness.models.conversion import MODEL_FOLDER, convert
+from harness.experiment.schema import Base, LoadedExperiment, Quantization, Replay, Tuned
+from harness.models.conversion import loadable
 from harness.models.kinship import import_adapter
 from harness.models.loading import load, release
 from harness.plan import Plan
@@ -22,6 +22,7 @@ from harness.progress import Progress
 from harness.scoring.prepared import NO_PROMPT, SuiteTask
 from harness.scoring.recording import Place
 from harness.scoring.session import Change, Group, Target, measure_group
+from harness.statistics.curves import reading
 from harness.store.artifacts import Step, Store
 from harness.tasks.compile import compile_task
 from harness.tasks.registered import unknown_tasks
@@ -42,8 +43,6 @@ def make_missing(loaded: LoadedExperiment, plan: Plan, store: Store, progress: P
     ]
     _build_registered(tasks)
     release()
-    for configuration in plan.configurations:
-        making.convert(configuration)
     for configuration, job in jobs:
         making.train(configuration, job)
     for configuration in _with_missing_changes(plan, store):
@@ -80,19 +79,8 @@ class _Making:
         return self.base.model_copy(update={"revision": configuration.source.revision})
 
     def location(self, configuration: Configuration) -> str:
-        """What transformers loads: the converted model, or the source as it is."""
-        if configuration.conversion is None:
-            return configuration.source.location
-        return str(self.place.store.folder(configuration.conversion) / MODEL_FOLDER)
-
-    def convert(self, configuration: Configuration) -> None:
-        conversion, store, progress = configuration.conversion, self.place.store, self.place.progress
-        if conversion is None or store.has(conversion):
-            return
-        progress.begin(f"convert {configuration.source.location} to safetensors", 1)
-        store.finish(conversion, convert(configuration.source, store.begin(conversion)))
-        progress.advance(1)
-        progress.end("kept for all later runs")
+        """What transformers loads: the source as it is, or converted at its first use."""
+        return loadable(configuration.source, configuration.conversion, self.place.store, self.place.progress)
 
     def job(self, configuration: Configuration) -> Job:
         """Rows and recipe of one training. Raises ConfigurationError naming the bad rows."""
@@ -103,13 +91,18 @@ class _Making:
         train_on, validation = self._rows(recipe, seed)
         return Job(name, self.base, recipe, seed, train_on, validation)
 
-    def _rows(self, recipe: Tuned, seed: int) -> tuple[TrainingRows, TrainingRows]:
+    def _rows(self, recipe: Tuned, seed: int) -> tuple[TrainingRows | Mixture, TrainingRows]:
         root, data = self.loaded.root, self.loaded.experiment.data
         assert data is not None  # loading has refused a training without data
-        rows = training_rows(data.train, root)
-        if recipe.replay is not None:
-            rows = mixed(rows, training_rows(recipe.replay, root), recipe.replay.fraction, seed)
-        return rows, training_rows(data.validation, root)
+        rows, validation = training_rows(data.train, root), training_rows(data.validation, root)
+        found = rows if recipe.replay is None else self._with_replay(rows, recipe.replay, seed)
+        for note in dict.fromkeys((rows.note, found.note)):
+            if note:
+                self.place.progress.say(note)
+        return found, validation
+
+    def _with_replay(self, rows: TrainingRows, replay: Replay, seed: int) -> Mixture:
+        return mixed(rows, training_rows(replay, self.loaded.root), replay.fraction, seed)
 
     def train(self, configuration: Configuration, job: Job) -> None:
         step = _change(configuration)
@@ -127,7 +120,7 @@ class _Making:
 
         record = train(job, model, folder, advance)
         discard_checkpoints(self.place.store.finish(step, record))
-        self.place.progress.end(f"loss {record['train_loss'][-1][1]:.3f}" if record["train_loss"] else "")
+        self.place.progress.end(reading(record["train_loss"], record["validation_loss"]))
 
     def adopt(self, configuration: Configuration) -> None:
         """Somebody else's adapter, copied into the store and checked."""

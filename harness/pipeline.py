@@ -48,6 +48,8 @@ def run(loaded: LoadedExperiment, store: Store, progress: Progress) -> Outcome:
     plan = make_plan(loaded)
     with store.locked():
         missing = [step for step in plan.steps() if not store.has(step)]
+        if all(step.kind == "models" for step in missing):
+            missing = []  # a model that nothing has to be trained or measured with
         if missing:
             _make(loaded, plan, store, progress)
         compared = {pair.tuned: _compared(pair, plan, store) for pair in plan.pairs}

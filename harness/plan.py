@@ -12,7 +12,7 @@ from harness.errors import ConfigurationError, Problem
 from harness.experiment.model_source import model_source
 from harness.experiment.resolved import experiment_key
 from harness.experiment.schema import LoadedExperiment, Quantization, Tuned
-from harness.fingerprints import task_inputs
+from harness.fingerprints import SourceFingerprints, source_fingerprints, task_inputs
 from harness.store.artifacts import Step
 
 
@@ -41,17 +41,21 @@ class Plan:
         return next(entry for entry in self.configurations if entry.name == name)
 
 
-def make_plan(loaded: LoadedExperiment) -> Plan:
-    """Every step and its fingerprint. Raises ConfigurationError where a source is not there."""
+def make_plan(loaded: LoadedExperiment, sources: SourceFingerprints | None = None) -> Plan:
+    """Every step and its fingerprint. Raises ConfigurationError where a source is not there.
+
+    sources: shared by the plans of several experiments, so that each source is read once
+    """
     experiment = loaded.experiment
+    sources = sources or source_fingerprints(loaded.root)
     tasks = {
-        (entry.suite.name, name): task_inputs(task, loaded)
+        (entry.suite.name, name): task_inputs(task, sources)
         for entry in loaded.suites
         for name, task in entry.suite.task.items()
     }
     chosen = any(len(recipe.strengths) > 1 for recipe in experiment.tuned.values())
     source = model_source(experiment.base.model, experiment.base.revision, loaded.root)
-    maker = Maker(loaded, source, tasks, _validated(loaded) if chosen else frozenset())
+    maker = Maker(loaded, source, tasks, _validated(loaded) if chosen else frozenset(), sources)
     configurations = [maker.base("base", experiment.base.quantization, None)]
     for name, recipe in experiment.tuned.items():
         base = _base_at(configurations, recipe.quantization or experiment.base.quantization)

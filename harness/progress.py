@@ -6,13 +6,15 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """One step at a time: `begin`, `advance` by what was done since, `end`."""
+    """One step at a time: `begin`, `advance` by what was done since, `end`; `say` is a line between steps."""
 
     def begin(self, name: str, total: int) -> None: ...
 
     def advance(self, done: int) -> None: ...
 
     def end(self, note: str) -> None: ...
+
+    def say(self, text: str) -> None: ...
 
 
 class Silent:
@@ -25,4 +27,7 @@ class Silent:
         """Ignored."""
 
     def end(self, note: str) -> None:
+        """Ignored."""
+
+    def say(self, text: str) -> None:
         """Ignored."""

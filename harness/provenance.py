@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from harness.configurations import Configuration
+from harness.data.fingerprint import source_fingerprint
 from harness.experiment.model_source import ModelSource
 from harness.experiment.resolved import resolved_toml
-from harness.experiment.schema import LoadedExperiment
+from harness.experiment.schema import LoadedExperiment, TrainData
 from harness.plan import Plan
 from harness.store.runs import (
     RecordedChange,
@@ -49,6 +50,7 @@ def run_record(loaded: LoadedExperiment, plan: Plan, compared: Mapping[str, Comp
         name=loaded.experiment.name,
         command=f"harness run {_shown(loaded)}",
         resolved=resolved_toml(loaded),
+        data={source: source_fingerprint(source, loaded.root) for source in sources(loaded)},
         configurations=tuple(_configuration(entry, loaded) for entry in plan.configurations),
         pairs=tuple(
             RecordedPair(
@@ -118,6 +120,19 @@ def _provenance(loaded: LoadedExperiment, plan: Plan) -> Iterator[tuple[str, str
         if entry.suite.licence:
             yield f"licence of {entry.suite.name}", entry.suite.licence
     yield "experiment key", plan.key
+
+
+def sources(loaded: LoadedExperiment) -> tuple[str, ...]:
+    """Every source of rows that the experiment names, each once."""
+    data = loaded.experiment.data
+    declared: list[TrainData | None] = [data.train, data.validation] if data else []
+    declared += [recipe.replay for recipe in loaded.experiment.tuned.values()]
+    found = [entry.source for entry in declared if entry is not None]
+    for suite in loaded.suites:
+        for task in suite.suite.task.values():
+            if task.data is not None:
+                found += [source for source in (task.data.test, task.data.validation) if source]
+    return tuple(dict.fromkeys(found))
 
 
 def _identity(source: ModelSource) -> str:

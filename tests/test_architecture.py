@@ -27,12 +27,12 @@ FLOORS = [
     {"fingerprints"},
     {"configurations"},
     {"plan"},
-    {"provenance", "making"},
+    {"provenance", "making", "estimate"},
     {"pipeline"},
     {"cli"},
     {"__init__", "__main__"},
 ]
-JUDGING = {"comparison", "gate", "report"}
+JUDGING = {"comparison", "gate", "report", "estimate"}
 MAKING = {"models", "tasks", "training", "scoring", "making"}
 HEAVY = {
     "torch",
@@ -51,6 +51,7 @@ INNER_IMPORTS_ALLOWED = {
     "pipeline.py": "reaches for the making wing inside the step that needs it",
     "__init__.py": "loads a public name when it is first used",
     "__main__.py": "loads the command line when it is called",
+    "cli/data.py": "reads and checks the rows before the tokenizer's libraries are loaded",
     "cli/main.py": "loads a command, and the shape of its problems, when they are needed",
     "data/readers.py": "Parquet needs pyarrow only when a file is Parquet",
     "data/sources.py": "the hub needs datasets only when a source is on the hub",
@@ -156,7 +157,9 @@ def test_no_file_is_called_after_nothing() -> None:
     [
         "harness",
         "harness.cli.main",
+        "harness.cli.data",
         "harness.cli.gate",
+        "harness.cli.plan",
         "harness.cli.report",
         "harness.cli.run",
         "harness.pipeline",

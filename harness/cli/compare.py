@@ -9,9 +9,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from harness.cli.places import experiment_argument, open_store, store_option
+from harness.cli.places import experiment_argument, for_each, open_store, store_option
 from harness.comparison.facts import Comparison, MetricFacts
-from harness.experiment.load import load_experiment
+from harness.experiment.load import load_experiments
+from harness.experiment.schema import LoadedExperiment
 from harness.gate.stored import stored_comparisons, stored_run
 
 # In a pipe rich takes 80 columns, which cuts names and intervals.
@@ -21,17 +22,22 @@ PIPE_WIDTH = 160
 @click.command("compare")
 @experiment_argument
 @store_option
-def command(experiment: Path, store: Path | None) -> int:
+def command(experiment: Path, overrides: tuple[str, ...], store: Path | None) -> int:
     """Print the paired differences of the last run. Facts only; `harness gate` judges."""
-    loaded = load_experiment(experiment)
-    opened = open_store(loaded, store)
-    record = stored_run(loaded, opened)
+    experiments = load_experiments(experiment, overrides)
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    for comparison in stored_comparisons(record, opened):
-        console.print(_table(comparison))
-        for problem in comparison.problems:
-            console.print(f"⊘ not comparable: {problem}", markup=False)
-    return 0
+
+    def show(loaded: LoadedExperiment) -> None:
+        opened = open_store(loaded, store)
+        record = stored_run(loaded, opened)
+        if len(experiments) > 1:
+            console.rule(loaded.experiment.name, align="left")
+        for comparison in stored_comparisons(record, opened):
+            console.print(_table(comparison))
+            for problem in comparison.problems:
+                console.print(f"⊘ not comparable: {problem}", markup=False)
+
+    return for_each(experiments, show)
 
 
 def _table(comparison: Comparison) -> Table:

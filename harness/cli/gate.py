@@ -7,8 +7,11 @@ from pathlib import Path
 import click
 
 from harness.cli.places import experiment_argument, open_store, store_option
-from harness.experiment.load import load_experiment
-from harness.gate.formats import as_json
+from harness.errors import NothingMeasured
+from harness.experiment.load import load_experiments
+from harness.experiment.schema import LoadedExperiment
+from harness.gate.formats import as_json, several_as_json
+from harness.gate.judge import gate, worst
 from harness.gate.stored import judged, stored_run
 from harness.gate.verdict import EndpointStatus, GateResult
 
@@ -24,18 +27,37 @@ MARKS = {
 @experiment_argument
 @store_option
 @click.option("--format", "form", type=click.Choice(["human", "json"]), default="human", show_default=True)
-def command(experiment: Path, store: Path | None, form: str) -> int:
+def command(experiment: Path, overrides: tuple[str, ...], store: Path | None, form: str) -> int:
     """Judge stored results. Reads neither weights nor data and never imports torch.
 
     0 pass · 1 quality regressed · 4 inconclusive, not comparable or nothing measured · 2 usage ·
-    3 a damaged store · 70 a bug.
+    3 a damaged store · 70 a bug. The worst of several experiments decides.
     """
-    loaded = load_experiment(experiment)
+    experiments = load_experiments(experiment, overrides)
+    if len(experiments) == 1:
+        result = _judged(experiments[0], store)
+        click.echo(as_json(result) if form == "json" else _human(result), nl=False)
+        return result.exit_code
+    results = {loaded.experiment.name: _judged_if_measured(loaded, store) for loaded in experiments}
+    if form == "json":
+        click.echo(several_as_json(results), nl=False)
+    else:
+        click.echo("\n".join(f"{name}: {_human(result)}" for name, result in results.items()), nl=False)
+    return worst(list(results.values())).exit_code
+
+
+def _judged(loaded: LoadedExperiment, store: Path | None) -> GateResult:
     opened = open_store(loaded, store)
     record = stored_run(loaded, opened)
-    result = judged(record, opened, loaded.experiment.gate)
-    click.echo(as_json(result) if form == "json" else _human(result), nl=False)
-    return result.exit_code
+    return judged(record, opened, loaded.experiment.gate)
+
+
+def _judged_if_measured(loaded: LoadedExperiment, store: Path | None) -> GateResult:
+    """One cell that is not measured yet must not hide what another one lost."""
+    try:
+        return _judged(loaded, store)
+    except NothingMeasured:
+        return gate((), loaded.experiment.gate)
 
 
 def _human(result: GateResult) -> str:

@@ -18,13 +18,17 @@ from harness.errors import (
     ConfigurationError,
     HarnessError,
 )
+from harness.report.inert import visible
 
 COMMANDS = {
     "run": "train and measure what is missing, then compare, judge and report",
+    "data": "print training rows as tokens see them, what is masked, and the counts",
     "plan": "print the steps of an experiment and which are in the store",
     "gate": "judge stored results; the exit code is for CI",
     "compare": "print the stored paired differences",
     "report": "write the HTML and Markdown report from stored results",
+    "show": "print the resolved experiment with the origin of each value",
+    "init": "begin a project: an experiment, a suite and rows to try it on",
 }
 
 
@@ -77,7 +81,7 @@ def entry(arguments: list[str] | None = None) -> int:
         _show_problems(error)
         return error.exit_code
     except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(visible(f"error: {error}"), file=sys.stderr)  # an error may quote a row of the data
         return error.exit_code
     except OSError as error:
         # A full disk, a folder without permission: the machine's, not a bug of ours.
@@ -98,7 +102,7 @@ def _reader_left() -> int:
 def _show_problems(error: ConfigurationError) -> None:
     from harness.experiment.problems import format_problem
 
-    print("\n\n".join(format_problem(problem) for problem in error.problems), file=sys.stderr)
+    print(visible("\n\n".join(map(format_problem, error.problems))), file=sys.stderr)
     count = len(error.problems)
     if count > 1:
         print(f"\n{count} problems; nothing was run", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -19,8 +20,16 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from harness.progress import Progress
+from harness.report.inert import visible
 
 SECONDS_BETWEEN_LINES = 15.0
+QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
+
+
+def quiet_environment() -> None:
+    """No telemetry, no bars or advice of libraries between our lines, unless the person asks for it."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
 
 
 @contextlib.contextmanager
@@ -71,6 +80,9 @@ class LiveProgress:
         self.bars.stop()
         self.console.print(_finished(self.name, self.started, note), markup=False)
 
+    def say(self, text: str) -> None:
+        self.console.print(visible(text), markup=False, highlight=False)
+
 
 class PlainProgress:
     """A line when a step begins and ends, and every fifteen seconds between with an estimate."""
@@ -97,6 +109,9 @@ class PlainProgress:
 
     def end(self, note: str) -> None:
         self.console.print(_finished(self.name, self.started, note), markup=False)
+
+    def say(self, text: str) -> None:
+        self.console.print(visible(text), markup=False, highlight=False)
 
 
 def _finished(name: str, started: float, note: str) -> str:

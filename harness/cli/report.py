@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from harness.cli.places import experiment_argument, open_store, report_folder, store_option
-from harness.experiment.load import load_experiment
+from harness.cli.places import experiment_argument, for_each, open_store, report_folder, store_option
+from harness.experiment.load import load_experiments
+from harness.experiment.schema import LoadedExperiment
 from harness.gate.stored import judged, stored_run
 from harness.report.collect import collect
 from harness.report.render import render_report
@@ -19,13 +20,19 @@ from harness.report.render import render_report
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Folder of the report."
 )
-def command(experiment: Path, store: Path | None, output: Path | None) -> int:
-    """Write report.html and report.md from stored results."""
-    loaded = load_experiment(experiment)
-    opened = open_store(loaded, store)
-    record = stored_run(loaded, opened)
-    policy = loaded.experiment.gate
-    result = judged(record, opened, policy)
-    facts = collect(record, opened, policy, result)
-    click.echo(render_report(facts, output or report_folder(loaded)))
-    return 0
+def command(experiment: Path, overrides: tuple[str, ...], store: Path | None, output: Path | None) -> int:
+    """Write report.html and report.md from stored results. Several experiments get a folder each."""
+    experiments = load_experiments(experiment, overrides)
+
+    def write(loaded: LoadedExperiment) -> None:
+        opened = open_store(loaded, store)
+        record = stored_run(loaded, opened)
+        policy = loaded.experiment.gate
+        result = judged(record, opened, policy)
+        facts = collect(record, opened, policy, result)
+        folder = report_folder(loaded)
+        if output is not None:
+            folder = output / loaded.experiment.name if len(experiments) > 1 else output
+        click.echo(render_report(facts, folder))
+
+    return for_each(experiments, write)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -11,17 +10,18 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-from harness.cli.places import experiment_argument, open_store, report_folder, store_option
-from harness.cli.progress import progress_to
+from harness.cli.overview import overview
+from harness.cli.places import command_line, experiment_argument, open_store, report_folder, store_option
+from harness.cli.progress import progress_to, quiet_environment
+from harness.experiment.cells import MOST_CONFIGURATIONS
 from harness.experiment.limit import limited
-from harness.experiment.load import load_experiment
+from harness.experiment.load import load_cells
 from harness.gate.verdict import Verdict
 from harness.pipeline import Outcome, run
 from harness.report.collect import collect
 from harness.report.inert import visible
 from harness.report.render import render_report
 
-QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
 STYLE = {
     Verdict.PASS: "green",
     Verdict.FAIL: "red",
@@ -38,24 +38,33 @@ STYLE = {
     type=click.IntRange(min=1),
     help="Smoke run: at most N rows a task and 8 N to train on; no verdict.",
 )
-def command(experiment: Path, store: Path | None, limit: int | None) -> int:
+@click.option("--yes", is_flag=True, help=f"Run a matrix of more than {MOST_CONFIGURATIONS} configurations.")
+def command(
+    experiment: Path, overrides: tuple[str, ...], store: Path | None, limit: int | None, yes: bool
+) -> int:
     """Train and measure what is missing, then compare, judge and report.
 
     Exits 0 when everything ran, whatever the verdict: `harness gate` is what CI blocks on.
     """
-    # No telemetry, no bars or advice of libraries between our lines, unless the person asks for it.
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    quiet_environment()
     console = Console(stderr=True)
-    loaded = load_experiment(experiment)
-    if limit is not None:
-        loaded = limited(loaded, limit)
-    opened = open_store(loaded, store)
-    with progress_to(console) as progress:
-        outcome = run(loaded, opened, progress)
-    facts = collect(outcome.record, opened, loaded.experiment.gate, outcome.result)
-    report = render_report(facts, report_folder(loaded))
-    _close(console, outcome, report, f"harness gate {experiment}" if limit is None else "")
+    cells = load_cells(experiment, overrides, None if yes else MOST_CONFIGURATIONS)
+    experiments = [cell.loaded if limit is None else limited(cell.loaded, limit) for cell in cells]
+    if len(experiments) > 1:
+        names = ", ".join(loaded.experiment.name for loaded in experiments)
+        console.print(f"{len(experiments)} experiments: {names}", markup=False, highlight=False)
+    following = command_line("gate", experiment, overrides) if limit is None else ""
+    results = {}
+    for loaded in experiments:
+        opened = open_store(loaded, store)
+        with progress_to(console) as progress:
+            outcome = run(loaded, opened, progress)
+        facts = collect(outcome.record, opened, loaded.experiment.gate, outcome.result)
+        report = render_report(facts, report_folder(loaded))
+        _close(console, outcome, report, following)
+        results[loaded.experiment.name] = outcome.result
+    if len(experiments) > 1:
+        console.print(overview(results))
     return 0
 
 

@@ -69,7 +69,7 @@ def _wrong_label(task: Task, values: Mapping[str, Any]) -> Wrong | None:
 
 
 def _wrong_choice(task: Task, values: Mapping[str, Any]) -> Wrong | None:
-    choices = _choices(render(task.choices or "choices", values))
+    choices = list_of_choices(render(task.choices or "choices", values))
     if choices is None:
         return "`choices` must give a list of at least two different texts", None
     answer = render(task.answer or "answer", values)
@@ -82,7 +82,7 @@ def _wrong_choice(task: Task, values: Mapping[str, Any]) -> Wrong | None:
     return f"the answer {answer!r} is not among the choices", help
 
 
-def _choices(value: Any) -> list[str] | None:
+def list_of_choices(value: Any) -> list[str] | None:
     if isinstance(value, str):
         try:
             value = ast.literal_eval(value.strip())

@@ -19,6 +19,7 @@ from harness.experiment.sources import (
     module_file,
     parse_source,
     parsed_module,
+    sliced,
 )
 
 
@@ -33,6 +34,11 @@ def source_fingerprint(source: str, root: Path) -> dict[str, str]:
     trouble = check_source(source, root)
     if trouble:
         raise ConfigurationError([trouble])
+    whole, part = sliced(source)
+    return _parts(whole, root) | ({"rows": f"{part.start}:{part.stop}"} if whole != source else {})
+
+
+def _parts(source: str, root: Path) -> dict[str, str]:
     parsed = parse_source(source)
     if isinstance(parsed, HubSource):
         return {f"hub:{parsed.dataset}": f"{parsed.revision}#{parsed.split}"}

@@ -24,6 +24,7 @@ from harness.experiment.sources import (
     matching_files,
     module_file,
     parse_source,
+    sliced,
 )
 
 
@@ -38,7 +39,8 @@ def read_rows(source: str, root: Path, limit: int | None = None) -> tuple[Row, .
         raise ConfigurationError([trouble])
     rows: list[Row] = []
     problems: list[Problem] = []
-    for found in islice(_found(source, root), limit):
+    _, part = sliced(source)
+    for found in islice(islice(_found(source, root), part.start, part.stop), limit):
         if isinstance(found, Problem):
             problems.append(found)
         else:

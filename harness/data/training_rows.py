@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,11 @@ class TrainingRows:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Training rows with replayed ones among them. `note` says how many, and how often one comes again."""
+    """Training rows with replayed ones among them.
+
+    note:       what was guessed about both, and how many are replayed
+    duplicates: rows that repeat an earlier one exactly, replayed rows that come again among them
+    """
 
     rows: tuple[TrainingRow, ...]
     note: str
@@ -57,8 +61,11 @@ def training_rows(data: TrainData | None, root: Path) -> TrainingRows:
     if data is None:
         return TrainingRows(())
     found = shaped(read_rows(data.source, root, data.limit), data)
-    distinct = len({item_id(row) for row in found.rows})
-    return TrainingRows(found.rows, found.train_on, found.note, len(found.rows) - distinct)
+    return TrainingRows(found.rows, found.train_on, found.note, _duplicates(found.rows))
+
+
+def _duplicates(rows: Sequence[Mapping[str, Any]]) -> int:
+    return len(rows) - len({item_id(row) for row in rows})
 
 
 def mixed(rows: TrainingRows, replay: TrainingRows, fraction: float, seed: int) -> Mixture:
@@ -74,10 +81,12 @@ def mixed(rows: TrainingRows, replay: TrainingRows, fraction: float, seed: int) 
     placed = [((index + 0.5) / len(rows.rows), row) for index, row in enumerate(rows)]
     placed += [((index + generator.random()) / wanted, row) for index, row in enumerate(drawn)]
     placed.sort(key=lambda pair: pair[0])
-    note = f"replay: {wanted:,} of {len(placed):,} rows, drawn from {len(replay.rows):,}"
+    notes = [note for note in (rows.note, replay.note) if note]
+    notes.append(f"replay: {wanted:,} of {len(placed):,} rows, drawn from {len(replay.rows):,}")
     if wanted > len(replay.rows):
-        note += f"; they are too few, so each is repeated {wanted / len(replay.rows):.1f} times"
-    return Mixture(tuple(row for _, row in placed), note, rows.duplicates + replay.duplicates)
+        notes.append(f"they are too few, so each is repeated {wanted / len(replay.rows):.1f} times")
+    mixture = tuple(row for _, row in placed)
+    return Mixture(mixture, "; ".join(notes), _duplicates([row.values for row in mixture]))
 
 
 def _drawn(source: Sequence[TrainingRow], count: int, generator: random.Random) -> list[TrainingRow]:

@@ -1,294 +1,74 @@
-"""TOML with the place of every key. Values are tomllib's; the places come from a scan of its own.
-
-The scan runs only on text that tomllib has accepted, so it may trust the grammar and stay small.
-"""
+"""A table whose every value knows where it is written, so that a mistake in it can be shown there."""
 
 from __future__ import annotations
 
-import difflib
-import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from harness.errors import ConfigurationError, Problem
-
-KeyPath = tuple[str | int, ...]
-
-
-class Place(NamedTuple):
-    """A line and a column, both counted from 1, in characters."""
-
-    line: int
-    column: int
+from harness.errors import Problem
+from harness.experiment.document import KeyPath, key_name, read_document
+from harness.experiment.written import Origin, Written, nodes, plain, written
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Located:
-    """A parsed TOML file.
+    """Plain values, and the origin of each by its path. One table may come from several documents."""
 
-    keys:    the place of every key, list element and part of a table header
-    tables:  the place where a table begins: its header's bracket, or its opening brace
-    origins: for a key that came by `extends`, the path under which it is written
-    """
-
-    file: Path
-    lines: tuple[str, ...]
     table: dict[str, Any]
-    keys: Mapping[KeyPath, Place]
-    tables: Mapping[KeyPath, Place]
-    origins: Mapping[KeyPath, KeyPath] = field(default_factory=dict)
+    origins: Mapping[KeyPath, Origin]
+
+    def origin(self, path: KeyPath) -> Origin:
+        """The origin of the value at `path`; of one that is not written, the nearest that holds it."""
+        return self.origins[path[: self._known(path)]]
+
+    def _known(self, path: KeyPath) -> int:
+        return next(length for length in range(len(path), -1, -1) if path[:length] in self.origins)
 
     def written(self, path: KeyPath) -> KeyPath:
-        """The path under which the value at `path` stands in the file."""
-        return self.origins.get(path, path)
+        """The path under which the value at `path` stands in its document, or would stand there."""
+        known = self._known(path)
+        return (*self.origins[path[:known]].path, *path[known:])
 
-    def place(self, path: KeyPath) -> Place:
-        """Where the key at `path` stands; for one that is not written, the nearest that holds it."""
-        for length in range(len(path), 0, -1):
-            written = self.written(path[:length])
-            if written in self.keys:
-                return self.keys[written]
-        return Place(1, 1)
+    def name(self, path: KeyPath) -> str:
+        """The key as it is written: an inherited one by the path where it stands, a matrix's by its axis."""
+        at = self.written(path)
+        if at[:1] != ("matrix",) or len(at) < 3:
+            return key_name(at)
+        axis, rest = (at[3], at[4:]) if at[1] == "include" and len(at) > 3 else (at[1], at[3:])
+        return str(axis) + "".join(f".{part}" for part in rest)
 
-    def problem(self, path: KeyPath, message: str, help: str | None = None) -> Problem:
-        """A problem with the key at `path`."""
-        return self.at(self.place(path), message, help)
+    def table_name(self, path: KeyPath, length: int) -> str:
+        """The name of the table, `length` keys long, in which the key at `path` is written."""
+        at = self.written(path)
+        return key_name(at[:length]) if at[:1] == path[:1] else self.name(path[:length])
 
-    def problem_of_table(self, path: KeyPath, message: str, help: str | None = None) -> Problem:
+    def problem(self, path: KeyPath, message: str, help: str) -> Problem:
+        """A problem with the value at `path`, or with its key."""
+        return self.origin(path).problem(message, help)
+
+    def problem_of_key(self, path: KeyPath, message: str, help: str) -> Problem:
+        """A problem with the key itself: for a value of a matrix's axis it is the axis."""
+        origin = self.origin(path)
+        if isinstance(path[-1], str) and isinstance(origin.path[-1], int):
+            origin = Origin(origin.document, origin.path[:-1])
+        return origin.problem(message, help)
+
+    def problem_of_table(self, path: KeyPath, message: str, help: str) -> Problem:
         """A problem with the table at `path` as a whole, such as a key that it lacks."""
-        return self.at(self.tables.get(path) or self.place(path), message, help)
-
-    def at(self, place: Place, message: str, help: str | None = None) -> Problem:
-        source = self.lines[place.line - 1] if place.line <= len(self.lines) else ""
-        return Problem(message, self.file, place.line, place.column, source, help)
+        return self.origin(path).problem_of_table(message, help)
 
     def placed(self, path: KeyPath, problem: Problem) -> Problem:
         """`problem` itself where it knows its file, else the same problem at the key `path`."""
-        if problem.file is not None:
-            return problem
-        return self.problem(path, problem.message, problem.help)
+        return self.origin(path).placed(problem)
 
 
-def key_name(path: KeyPath) -> str:
-    """`("suites", "domain", 0)` as `suites.domain[0]`."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            quoted = part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"'
-            text += f".{quoted}" if text else quoted
-    return text
+def located(tree: Written) -> Located:
+    """The tree as plain values and a table of origins."""
+    return Located(plain(tree), {path: node.origin for path, node in nodes(tree)})
 
 
 def read_located(file: Path) -> Located:
-    """Reads a TOML file.
-
-    Raises ConfigurationError for a file that is missing, is not UTF-8 or is not TOML.
-    """
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise ConfigurationError([Problem(f"there is no file `{file}`", help=_near_files(file))]) from None
-    except OSError as error:
-        raise ConfigurationError([Problem(f"cannot read `{file}`: {error.strerror}")]) from None
-    try:
-        return locate(data.decode("utf-8-sig"), file)
-    except UnicodeDecodeError as error:
-        before = data[: error.start]
-        line_start = before.rfind(b"\n") + 1
-        column = len(before[line_start:].decode("utf-8", "replace")) + 1
-        problem = Problem(
-            "this is not UTF-8 text", file, before.count(b"\n") + 1, column, help="save as UTF-8"
-        )
-        raise ConfigurationError([problem]) from None
-
-
-def locate(text: str, file: Path) -> Located:
-    """Parses `text`; `file` is only named in problems. Raises ConfigurationError for a syntax error."""
-    text = text.replace("\r\n", "\n")
-    lines = tuple(text.split("\n"))
-    try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError([_syntax_problem(error, lines, file)]) from None
-    scan = _Scan(text)
-    return Located(file, lines, table, scan.keys, scan.tables)
-
-
-def _near_files(file: Path) -> str | None:
-    try:
-        names = [child.name for child in file.parent.iterdir() if child.suffix == file.suffix]
-    except OSError:
-        return f"the folder `{file.parent}` does not exist"
-    near = difflib.get_close_matches(file.name, names, n=1)
-    return f"did you mean `{file.parent / near[0]}`?" if near else None
-
-
-# What tomllib says, what that means, and what to do about it.
-_SYNTAX = (
-    ("Cannot overwrite a value", "this key is given twice", "keep one of the two"),
-    ("Cannot declare", "this table is given twice", "keep one of the two headers"),
-    ("Cannot mutate immutable", "this table is already closed", "write all its keys in one place"),
-    ("Invalid value", "this is not a TOML value", 'text needs quotes: "…"; yes and no are true and false'),
-    (
-        "Expected '='",
-        "a key needs `=` and a value",
-        'write key = value; a key with other signs needs quotes: "…"',
-    ),
-    (
-        "Illegal character '\\n'",
-        "the text is not closed on this line",
-        'close the quotes, or use """ for several lines',
-    ),
-    ("Unclosed", "this list or table is not closed", "close it; an inline table stands on one line"),
-    ("Unterminated string", "the text is not closed", "close the quotes"),
-    ("Expected newline", "there is more on this line than one key and its value", "begin a new line"),
-    ("Expected ']", "the table header is not closed", "write [table] or [[table]]"),
-    ("Unescaped '\\'", "a backslash in the text starts an escape", "write '…' instead of \"…\", or \\\\"),
-)
-
-
-def _syntax_problem(error: Exception, lines: tuple[str, ...], file: Path) -> Problem:
-    if isinstance(error, RecursionError):
-        return Problem("lists or tables are nested too deeply", file)
-    said, _, where = str(error).partition(" (at ")
-    found = re.search(r"line (\d+), column (\d+)", where)
-    if found:
-        place = Place(int(found[1]), int(found[2]))
-    else:
-        last = max((number for number, line in enumerate(lines, 1) if line.strip()), default=1)
-        place = Place(last, len(lines[last - 1]) + 1)
-    source = lines[place.line - 1]
-    if said.startswith(("Cannot", "Expected newline")) or place.column > len(source) + 1:
-        # tomllib points behind the statement; the reader looks for the key that begins it.
-        place = Place(place.line, len(source) - len(source.lstrip()) + 1)
-    for begins, message, help in _SYNTAX:
-        if said.startswith(begins):
-            return Problem(message, file, place.line, place.column, source, help)
-    return Problem(f"not valid TOML: {said}", file, place.line, place.column, source)
-
-
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_STRING = re.compile(
-    r'"""(?:[^\\]|\\.)*?""""{0,2}' + r"|'''.*?''''{0,2}" + r'|"(?:[^"\\]|\\.)*"' + r"|'[^']*'", re.DOTALL
-)
-_SPACES = re.compile(r"[ \t]*")
-_BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
-_SCALAR = re.compile(r"[^,\]}#\n]*")
-
-
-class _Scan:
-    """One pass over valid TOML that notes where keys, elements and tables begin."""
-
-    def __init__(self, text: str) -> None:
-        self.keys: dict[KeyPath, Place] = {}
-        self.tables: dict[KeyPath, Place] = {}
-        self._text = text
-        self._at = 0
-        self._line, self._line_start = 1, 0
-        self._last: dict[KeyPath, int] = {}  # arrays of tables: the index of the newest element
-        table: KeyPath = ()
-        while self._skip(_BLANK) < len(text):
-            if text[self._at] == "[":
-                table = self._header()
-            else:
-                self._pair(table)
-
-    def _skip(self, pattern: re.Pattern[str]) -> int:
-        """Moves over what `pattern` matches here, which may be nothing."""
-        found = pattern.match(self._text, self._at)
-        if found:
-            self._at = found.end()
-        return self._at
-
-    def _here(self) -> Place:
-        newlines = self._text.count("\n", self._line_start, self._at)
-        if newlines:
-            self._line += newlines
-            self._line_start = self._text.rfind("\n", 0, self._at) + 1
-        return Place(self._line, self._at - self._line_start + 1)
-
-    def _key(self) -> list[tuple[str, Place]]:
-        """A dotted key's parts and their places; stops at what follows the key."""
-        parts = []
-        while True:
-            self._skip(_SPACES)
-            start, place = self._at, self._here()
-            if self._text[start] in "\"'":
-                self._skip(_STRING)
-                name = tomllib.loads(f"key = {self._text[start : self._at]}")["key"]
-            else:
-                self._skip(_BARE_KEY)
-                name = self._text[start : self._at]
-            parts.append((name, place))
-            self._skip(_SPACES)
-            if self._text[self._at] != ".":
-                return parts
-            self._at += 1
-
-    def _header(self) -> KeyPath:
-        start = self._here()
-        brackets = 2 if self._text.startswith("[[", self._at) else 1
-        self._at += brackets
-        path: KeyPath = ()
-        parts = self._key()
-        for name, place in parts[:-1]:
-            path = (*path, name)
-            self.keys.setdefault(path, place)
-            if path in self._last:
-                path = (*path, self._last[path])
-        name, place = parts[-1]
-        path = (*path, name)
-        if brackets == 2:
-            self.keys.setdefault(path, place)
-            self._last[path] = self._last.get(path, -1) + 1
-            path = (*path, self._last[path])
-        self.keys[path] = place
-        self.tables[path] = start
-        self._at += brackets
-        return path
-
-    def _pair(self, table: KeyPath) -> None:
-        path = table
-        for name, place in self._key():
-            path = (*path, name)
-            self.keys.setdefault(path, place)
-        self._at += 1  # the equals sign
-        self._skip(_SPACES)
-        self._value(path)
-
-    def _value(self, path: KeyPath) -> None:
-        sign = self._text[self._at]
-        if sign in "\"'":
-            self._skip(_STRING)
-        elif sign in "[{":
-            self._inside(path, "]" if sign == "[" else "}")
-        else:
-            self._skip(_SCALAR)
-
-    def _inside(self, path: KeyPath, end: str) -> None:
-        """The elements of a list or the pairs of an inline table."""
-        if end == "}":
-            self.tables[path] = self._here()
-        self._at += 1
-        index = 0
-        while self._text[self._skip(_BLANK)] != end:
-            if end == "]":
-                element = (*path, index)
-                self.keys[element] = self._here()
-                self._value(element)
-                index += 1
-            else:
-                self._pair(path)
-            if self._text[self._skip(_BLANK)] == ",":
-                self._at += 1
-        self._at += 1
-
-
-def with_table(located: Located, table: dict[str, Any], origins: Mapping[KeyPath, KeyPath]) -> Located:
-    """The same file with another resolved table."""
-    return replace(located, table=table, origins=origins)
+    """One TOML file on its own. Raises ConfigurationError as `read_document` does."""
+    return located(written(read_document(file)))

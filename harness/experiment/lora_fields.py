@@ -26,7 +26,8 @@ LEFT_OUT = frozenset(
 )
 
 # PEFT dispatches on the text; `pissa_niter_<n>` carries a number.
-_INITIALISATIONS = r"^(gaussian|eva|olora|pissa|pissa_niter_\d+|corda|loftq|orthogonal|mica)$"
+_Initialisation = Literal["gaussian", "eva", "olora", "pissa", "corda", "loftq", "orthogonal", "mica"]
+_PissaSteps = Annotated[str, Field(pattern=r"^pissa_niter_\d+$")]
 
 
 class _Fields(BaseModel):
@@ -97,7 +98,43 @@ class Kasa(_Fields):
 
 
 class LoraFields(_Fields):
-    """PEFT's LoraConfig. Lists stay lists, because PEFT tells them from text by their type."""
+    """PEFT's LoraConfig. Lists stay lists, because PEFT tells them from text by their type.
+
+    r:                       rank of the adapter's matrices
+    target_modules:          "all-linear", a list of module names, or one regular expression
+    exclude_modules:         module names that get no adapter
+    lora_alpha:              the adapter's output is scaled by lora_alpha / r
+    lora_dropout:            share of the adapter's inputs that is dropped in training
+    fan_in_fan_out:          whether weights are stored transposed, as in GPT-2
+    bias:                    which of the base's biases are trained
+    use_rslora:              scale by lora_alpha / √r instead
+    modules_to_save:         modules of which whole copies are trained and stored
+    init_lora_weights:       how the matrices begin; those that rewrite the base are stored as plain LoRA
+    layers_to_transform:     indexes of the layers that get an adapter
+    layers_pattern:          name of the list of layers, where PEFT cannot find it
+    rank_pattern:            ranks of single modules
+    alpha_pattern:           alphas of single modules
+    megatron_config:         Megatron's parallel layers
+    megatron_core:           the module of Megatron's core
+    trainable_token_indices: tokens whose embedding is trained
+    loftq_config:            for init_lora_weights = "loftq"
+    eva_config:              for init_lora_weights = "eva"
+    corda_config:            for init_lora_weights = "corda"
+    lora_ga_config:          for LoRA-GA
+    use_dora:                weight-decomposed LoRA
+    velora_config:           for VeLoRA
+    alora_invocation_tokens: tokens after which the adapter is active
+    use_qalora:              quantisation-aware LoRA
+    qalora_group_size:       its group size
+    monteclora_config:       for MonteCLoRA
+    layer_replication:       layers that are repeated
+    lora_bias:               a trained bias in the adapter
+    target_parameters:       parameters, rather than modules, that get an adapter
+    use_bdlora:              block-diagonal LoRA
+    arrow_config:            for Arrow routing
+    kasa_config:             for KaSA
+    ensure_weight_tying:     keep tied weights tied
+    """
 
     r: Annotated[int, Field(ge=1)] = 8
     target_modules: str | list[str] | None = None
@@ -108,7 +145,7 @@ class LoraFields(_Fields):
     bias: Literal["none", "all", "lora_only"] = "none"
     use_rslora: bool = False
     modules_to_save: list[str] | None = None
-    init_lora_weights: bool | Annotated[str, Field(pattern=_INITIALISATIONS)] = True
+    init_lora_weights: bool | _Initialisation | _PissaSteps = True
     layers_to_transform: int | list[int] | None = None
     layers_pattern: str | list[str] | None = None
     rank_pattern: dict[str, int] | None = None
@@ -140,11 +177,13 @@ class LoraFields(_Fields):
         if isinstance(self.target_modules, str):
             for name in ("layers_to_transform", "layers_pattern"):
                 if getattr(self, name) is not None:
-                    raise ValueError(f"`{name}` needs `target_modules` as a list, not as text")
+                    raise ValueError(f'`{name}` needs `target_modules` as a list; write ["q_proj", "v_proj"]')
         if self.layers_pattern and self.layers_to_transform is None:
-            raise ValueError("`layers_pattern` needs `layers_to_transform` beside it")
+            raise ValueError("`layers_pattern` needs `layers_to_transform`; write it beside it")
         if self.init_lora_weights == "loftq" and self.loftq_config is None:
-            raise ValueError('`init_lora_weights = "loftq"` needs `loftq_config`')
+            raise ValueError('`init_lora_weights = "loftq"` needs `loftq_config`; add a table of that name')
         if self.lora_bias and (self.use_dora or isinstance(self.init_lora_weights, str)):
-            raise ValueError("`lora_bias` works neither with DoRA nor with a named initialisation")
+            raise ValueError(
+                "`lora_bias` works neither with DoRA nor with a named initialisation; take one of the two out"
+            )
         return self

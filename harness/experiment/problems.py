@@ -20,19 +20,31 @@ def format_problem(problem: Problem) -> str:
         lines.append(f"  --> {_shown_path(problem.file)}{position}")
     if problem.line is not None and problem.source_line is not None:
         lines += _excerpt(problem.line, problem.column or 1, problem.source_line)
+    elif problem.file is None and problem.source_line is not None:
+        lines += _option(problem.column or 1, problem.source_line)
     if problem.help:
         lines.append(f"  help: {problem.help}")
     return "\n".join(lines)
 
 
+def _option(column: int, text: str) -> list[str]:
+    """An option of the command line is its own place."""
+    begin = "  --> --set "
+    return [f"{begin}{text}", " " * (len(begin) + column - 1) + _carets(text, column)]
+
+
 def _excerpt(line: int, column: int, source: str) -> list[str]:
     margin = " " * len(str(line))
     source, column = _clipped(source, column)
-    marked = _MARKED.match(source, column - 1)
-    carets = "^" * min(len(marked[0]) if marked else 1, _WIDTH)
+    carets = _carets(source, column)
     # Tabs are kept, so that the caret stands below its sign at any tab width.
     indent = "".join(sign if sign == "\t" else " " for sign in source[: column - 1])
     return [f" {margin} |", f" {line} | {source}", f" {margin} | {indent}{carets}"]
+
+
+def _carets(source: str, column: int) -> str:
+    marked = _MARKED.match(source, column - 1)
+    return "^" * min(len(marked[0]) if marked else 1, _WIDTH)
 
 
 def _clipped(source: str, column: int) -> tuple[str, int]:

@@ -5,34 +5,35 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
-from harness.experiment.metrics import METRICS_OF_KIND
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=80)]
-Positive = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Strength = Annotated[float, Field(ge=0.0, le=2.0)]
-# The models are strict, so that `epochs = "3"` is an error; TOML's lists still become tuples.
-Texts = Annotated[tuple[str, ...], Field(strict=False)]
-SomeTexts = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+from harness.experiment.declared import Declared, Fraction, Name, Positive, SomeTexts, Strength, Texts
+from harness.experiment.suite_schema import Suite as Suite
+from harness.experiment.suite_schema import Task as Task
+from harness.experiment.suite_schema import TaskData as TaskData
 
 
-class _Declared(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+class Quantization(Declared):
+    """bitsandbytes 4-bit loading.
 
-
-class Quantization(_Declared):
-    """bitsandbytes 4-bit loading. `double` quantises the quantisation constants too."""
+    type:          the 4-bit number format
+    double:        whether the quantisation constants are quantised too
+    compute_dtype: precision of the matrix products
+    """
 
     type: Literal["nf4", "fp4"] = "nf4"
     double: bool = True
     compute_dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
 
 
-class Base(_Declared):
-    """The reference: `model` is a hub id, a folder, a .gguf file or `package:<import name>`.
+class Base(Declared):
+    """The reference: what every tuned configuration begins as and is compared with.
 
+    model:               a hub id, a folder, a .gguf file or `package:<import name>`
+    revision:            branch, tag or commit of a model of the hub
+    dtype:               precision in which the weights are loaded
+    quantization:        4-bit loading of the base itself; without it the weights stay as they are
+    trust_remote_code:   whether Python code that comes with the model may run
     aliases:             other names of the same model, as an adapter may declare its base
     chat_template:       a Jinja file that takes the place of the tokenizer's own chat template
     apply_chat_template: whether suites' prompts and `[[generate]]` are asked through the chat template
@@ -48,10 +49,14 @@ class Base(_Declared):
     apply_chat_template: bool = False
 
 
-class RowTemplate(_Declared):
+class RowTemplate(Declared):
     """Columns of any shape made into training text: Jinja over the row's columns.
 
     Either `text`, or `prompt` and `completion`.
+
+    prompt:     what stands before the completion
+    completion: what is trained on
+    text:       a whole text, all of it trained on
     """
 
     prompt: str | None = None
@@ -59,11 +64,15 @@ class RowTemplate(_Declared):
     text: str | None = None
 
 
-class TrainData(_Declared):
-    """Training rows: a path, a glob, `hub:org/name` or `python:module:function`.
+class TrainData(Declared):
+    """Rows to train on.
 
+    source:   a path, a glob, `hub:org/name@revision#split` or `python:module:function`
+    format:   what the columns mean; "auto" looks at them and says what it took them for
+    template: makes text of columns of any other shape, in place of `format`
     train_on: the part of a row that has a loss. "auto" is the completion, the assistant's turns or,
     where there is neither, all of it.
+    limit:    at most so many rows, from the first
     """
 
     source: str
@@ -73,15 +82,22 @@ class TrainData(_Declared):
     limit: Positive | None = None
 
 
-class Data(_Declared):
+class Data(Declared):
+    """The rows that all recipes of the experiment train on.
+
+    train:      the rows that are trained on
+    validation: rows on which the loss is watched during training
+    """
+
     train: TrainData
     validation: TrainData | None = None
 
 
-class Partial(_Declared):
-    """What `partial` trains: the last `top_layers` transformer layers, and parameters by name pattern.
+class Partial(Declared):
+    """What `partial` trains; everything else stays frozen.
 
-    `modules` are patterns over parameter names (`*` for any part): "model.norm.weight", "*.mlp.*".
+    top_layers: so many of the last transformer layers
+    modules:    patterns over parameter names, `*` for any part: "model.norm.weight", "*.mlp.*"
     """
 
     top_layers: Positive | None = None
@@ -89,22 +105,30 @@ class Partial(_Declared):
 
 
 class Replay(TrainData):
-    """General rows mixed into training; `fraction` is their share of the mixture."""
+    """General rows mixed into training, so that less is forgotten.
+
+    fraction: their share of the mixture
+    """
 
     fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
-class EarlyStopping(_Declared):
-    """Stop after `patience` validations without a loss lower by `min_delta`; the best weights are kept."""
+class EarlyStopping(Declared):
+    """Stop when the validation loss no longer falls; the best weights are kept.
+
+    patience:  validations without a lower loss after which training stops
+    min_delta: by how much a loss must be lower to count
+    """
 
     patience: Positive = 2
     min_delta: Annotated[float, Field(ge=0)] = 0.0
 
 
-class Prompting(_Declared):
-    """The baseline without training: a system prompt, or solved examples before every question.
+class Prompting(Declared):
+    """The baseline without training: what a fine-tune has to beat.
 
-    `shots` are drawn from each task's validation rows.
+    system: a system prompt before every question
+    shots:  solved examples before every question, drawn from each task's validation rows
     """
 
     system: str | None = None
@@ -115,16 +139,37 @@ Method = Literal["lora", "qlora", "partial", "full", "adapter", "model", "prompt
 TRAINED: tuple[Method, ...] = ("lora", "qlora", "partial", "full")
 
 
-class Tuned(_Declared):
-    """One way to tune. `lora` holds PEFT LoraConfig fields by their own names.
+class Tuned(Declared):
+    """One way to tune. Which keys a method needs and may use: harness/experiment/methods.py.
 
+    method:           what is done to the base
+    learning_rate:    its highest value, after the warm-up
+    epochs:           passes over the training rows
+    max_steps:        optimiser steps, in place of `epochs`
     batch_size:       rows in one optimiser step, whatever the machine
     micro_batch_size: rows in one forward pass; "auto" begins with all and halves on out-of-memory
+    max_length:       tokens after which a row is cut
+    packing:          whether several rows share one sequence; they do not see each other
+    gradient_checkpointing: whether activations are computed twice to save memory
+    optimizer:        AdamW, or one that holds its state in 8 bits
+    warmup_ratio:     share of the steps in which the learning rate rises
+    scheduler:        how the learning rate falls afterwards
+    weight_decay:     how strongly weights are drawn to zero
+    max_grad_norm:    length to which a longer gradient is cut
     weights_dtype:    precision in which `full` and `partial` hold the weights that they train
+    checkpoint_steps: steps between checkpoints, from which a killed training goes on
     validations:      how many times the validation loss is measured
+    seeds:            one training for each
     kl:               weight of KL(base ‖ tuned) on the trained tokens in the loss
+    replay:           general rows mixed into training
+    early_stopping:   stops when the validation loss no longer falls
     strengths:        scales at which the trained difference is measured; 1 is as trained, 0 the base
+    quantization:     4-bit loading for this configuration; `qlora` has NF4 unless told otherwise
+    lora:             fields of PEFT's LoraConfig by their own names
+    partial:          which part of the base `partial` trains
     adapter, model:   a folder or hub id, for the methods of these names; `revision` is theirs
+    revision:         branch, tag or commit of an adapter or model of the hub
+    prompt:           what `prompt` writes before every question
     """
 
     method: Method
@@ -158,13 +203,28 @@ class Tuned(_Declared):
     prompt: Prompting | None = None
 
 
-class SuitePaths(_Declared):
+class SuitePaths(Declared):
+    """Suites by their roles, each a path from the project's root.
+
+    domain:  what the tuned model must gain on
+    general: what it must not lose
+    """
+
     domain: SomeTexts
     general: Texts = ()
 
 
-class Gate(_Declared):
-    """The policy. Margins and gains are fractions: 0.065 is 6.5 percentage points."""
+class Gate(Declared):
+    """The policy. Margins and gains are fractions: 0.065 is 6.5 percentage points.
+
+    tuned:                      the tuned configurations that are judged; left out, all
+    alpha:                      level of each test
+    min_gain:                   what every domain task must surely gain
+    max_drop_average:           what the general tasks may lose on average
+    max_drop_task:              what one general task may lose
+    max_bits_per_byte_increase: how much worse a general text may be predicted, as a share of the base's
+    on_inconclusive:            whether too little evidence blocks
+    """
 
     tuned: SomeTexts | None = None
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
@@ -175,70 +235,29 @@ class Gate(_Declared):
     on_inconclusive: Literal["block", "allow"] = "block"
 
 
-class Generate(_Declared):
-    """A prompt whose continuations by base and tuned are shown side by side; never gated."""
+class Generate(Declared):
+    """A prompt whose continuations by base and tuned are shown side by side; never gated.
+
+    prompt:         what is continued
+    max_new_tokens: where the continuation is cut
+    """
 
     prompt: str
     max_new_tokens: Positive = 64
 
 
-class TaskData(_Declared):
-    """Where a task's rows come from; validation may be a fraction of test, split by hash."""
+class Experiment(Declared):
+    """One file: a base, tuned configurations, suites, a gate.
 
-    test: str
-    validation: str | None = None
-    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-
-
-class Task(_Declared):
-    """One task of a suite, compiled to an lm-eval task in `tasks/`.
-
-    prompt, choices, answer and text are either a column's name or a Jinja template over columns;
-    `cluster` is a column's name. Left out, a classification's answer is the column `label`, the
-    metrics are those of the kind, and the primary one is the first of them.
+    version:  the version of this file's form
+    name:     names the report and its folder
+    base:     the reference configuration
+    data:     rows to train on
+    tuned:    one table `[tuned.<name>]` for each configuration that is compared with the base
+    suites:   what is measured
+    gate:     what is allowed
+    generate: prompts whose continuations are shown
     """
-
-    kind: Literal["multiple_choice", "classification", "qa", "perplexity", "lm_eval"]
-    data: TaskData | None = None
-    prompt: str | None = None
-    choices: str | None = None
-    answer: str | None = None
-    text: str | None = None
-    labels: Texts | None = None
-    task: str | None = None
-    num_fewshot: Annotated[int, Field(ge=0)] | None = None
-    max_new_tokens: Positive = 32
-    stop: Texts = ("\n",)
-    metrics: SomeTexts | None = None
-    primary: str | None = None
-    gate: bool = True
-    cluster: str | None = None
-    limit: Positive | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults_of_the_kind(cls, given: Any) -> Any:
-        kind = given.get("kind") if isinstance(given, dict) else None
-        if not isinstance(kind, str) or kind not in METRICS_OF_KIND:
-            return given
-        filled = {"metrics": list(METRICS_OF_KIND[kind]), **given}
-        if kind == "classification":
-            filled.setdefault("answer", "label")
-        if isinstance(filled["metrics"], list | tuple) and filled["metrics"]:
-            filled.setdefault("primary", filled["metrics"][0])
-        return filled
-
-
-class Suite(_Declared):
-    version: Literal[1]
-    name: Name
-    licence: str | None = None
-    source: str | None = None
-    task: Annotated[dict[Name, Task], Field(min_length=1)]
-
-
-class Experiment(_Declared):
-    """One file: a base, tuned configurations, suites, a gate."""
 
     version: Literal[1]
     name: Name
@@ -250,7 +269,7 @@ class Experiment(_Declared):
     generate: Annotated[tuple[Generate, ...], Field(strict=False)] = ()
 
 
-class LoadedSuite(_Declared):
+class LoadedSuite(Declared):
     model_config = ConfigDict(strict=False)
 
     path: str
@@ -258,12 +277,16 @@ class LoadedSuite(_Declared):
     suite: Suite
 
 
-class LoadedExperiment(_Declared):
-    """The resolved experiment with its suites. All relative paths and `python:` modules start at `root`."""
+class LoadedExperiment(Declared):
+    """The resolved experiment with its suites. All relative paths and `python:` modules start at `root`.
+
+    overrides: the `--set` options that it was loaded with
+    """
 
     model_config = ConfigDict(strict=False)
 
     path: Path
     root: Path
+    overrides: tuple[str, ...] = ()
     experiment: Experiment
     suites: tuple[LoadedSuite, ...]

@@ -11,13 +11,16 @@ import glob
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.errors import ConfigurationError, Problem
 
 FILE_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 _WILDCARD = re.compile(r"[*?\[]")
 _HUB = re.compile(r"hub:(?P<dataset>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[^#\s]+))?(?:#(?P<split>\S+))?")
+_SLICE = re.compile(r"(?P<source>.+)#\[(?P<start>\d*):(?P<stop>\d*)\]", re.DOTALL)
 _PYTHON = re.compile(r"python:(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<function>[^\W\d]\w*)")
 
 
@@ -48,8 +51,42 @@ class PythonSource:
 Source = FileSource | HubSource | PythonSource
 
 
+def sliced(text: str) -> tuple[str, slice]:
+    """`rows.jsonl#[100:]` is a source and a part of its rows, counted from 0; any source may have one."""
+    found = _SLICE.fullmatch(text)
+    if found is None:
+        return text, slice(None)
+    start, stop = (int(found[name]) if found[name] else None for name in ("start", "stop"))
+    return found["source"], slice(start, stop)
+
+
+class Rows(NamedTuple):
+    """A part of a source's rows: those from `first` on, before `end`."""
+
+    source: str
+    first: int
+    end: float
+
+
+def rows_of(text: str, limit: object = None) -> Rows:
+    """The rows that a source's text names, of which at most `limit` are read."""
+    source, part = sliced(text)
+    first = part.start or 0
+    end = inf if part.stop is None else part.stop
+    return Rows(source, first, min(end, first + limit) if isinstance(limit, int) else end)
+
+
+def overlap(one: Rows, other: Rows) -> bool:
+    """Whether two sources share rows, as far as their texts tell."""
+    return one.source == other.source and max(one.first, other.first) < min(one.end, other.end)
+
+
 def parse_source(text: str) -> Source:
-    """Raises ConfigurationError, without a place, for a text that is no source."""
+    """Where the rows are, whatever part of them is wanted.
+
+    Raises ConfigurationError, without a place, for a text that is no source.
+    """
+    text, _ = sliced(text)
     if text.startswith("hub:"):
         found = _HUB.fullmatch(text)
         if not found:
@@ -119,7 +156,7 @@ def _check_files(source: FileSource, root: Path) -> Problem | None:
     if not files and _WILDCARD.search(source.pattern):
         return Problem(f"no file matches `{source.pattern}`", help=f"patterns start at {root}")
     if not files:
-        return Problem(f"there is no file `{source.pattern}`", help=_near_path(source.pattern, root))
+        return Problem(f"there is no file `{source.pattern}`", help=near_path(source.pattern, root))
     for file in files:
         if file.suffix not in FILE_SUFFIXES:
             return Problem(
@@ -128,7 +165,8 @@ def _check_files(source: FileSource, root: Path) -> Problem | None:
     return None
 
 
-def _near_path(pattern: str, root: Path) -> str:
+def near_path(pattern: str, root: Path) -> str:
+    """What to do about a path that is not there: the nearest name beside it, or where paths start."""
     folder = (root / pattern).parent
     names = [child.name for child in folder.iterdir()] if folder.is_dir() else []
     near = difflib.get_close_matches(Path(pattern).name, names, n=1)
@@ -158,11 +196,15 @@ def _check_python(source: PythonSource, root: Path) -> Problem | None:
     return None
 
 
+_COMPILE = "`python -m py_compile` of the file says the same"
+
+
 def _syntax_problem(error: SyntaxError | ValueError, file: Path) -> Problem:
     if isinstance(error, SyntaxError) and error.lineno:
         text = (error.text or "").rstrip("\n")
-        return Problem(f"not valid Python: {error.msg}", file, error.lineno, error.offset or 1, text)
-    return Problem(f"not valid Python: {error}", file)
+        column = error.offset or 1
+        return Problem(f"not valid Python: {error.msg}", file, error.lineno, column, text, _COMPILE)
+    return Problem(f"not valid Python: {error}", file, help=_COMPILE)
 
 
 @lru_cache(maxsize=64)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import ConfigurationError, Problem
-from harness.experiment.located import KeyPath, Located, key_name, read_located
+from harness.experiment.annotations import shown
+from harness.experiment.document import KeyPath, key_name, read_document
+from harness.experiment.environment import interpolated
+from harness.experiment.keys import keys
+from harness.experiment.located import Located, located
 from harness.experiment.metrics import METRICS, METRICS_OF_KIND
+from harness.experiment.project import Project
+from harness.experiment.row_checks import template_problem
 from harness.experiment.schema import LoadedSuite, Suite, Task
-from harness.experiment.sources import check_source
-from harness.experiment.templates import is_template, template_error
+from harness.experiment.sources import overlap, rows_of
 from harness.experiment.validate import (
-    shown,
     suggestion,
     texts_at,
     valid,
@@ -21,65 +25,65 @@ from harness.experiment.validate import (
     value_at,
     without,
 )
+from harness.experiment.written import written
 
 _ANY_KIND = {"kind", "data", "metrics", "primary", "gate", "cluster", "limit"}
 _TEMPLATES = ("prompt", "choices", "answer", "text")
 
-
-@dataclass(frozen=True)
-class KeysOfKind:
-    """What a task of a kind cannot do without, and what else it has a use for."""
-
-    needs: frozenset[str]
-    may: frozenset[str]
-
-
-def _keys(needs: str, may: str = "") -> KeysOfKind:
-    return KeysOfKind(frozenset(needs.split()), frozenset(may.split()))
-
-
 KEYS_OF_KIND = {
-    "multiple_choice": _keys("data prompt choices answer", "num_fewshot"),
-    "classification": _keys("data prompt labels", "answer num_fewshot"),
-    "qa": _keys("data prompt answer", "num_fewshot max_new_tokens stop"),
-    "perplexity": _keys("data text"),
-    "lm_eval": _keys("task", "num_fewshot"),
+    "multiple_choice": keys("data prompt choices answer", "num_fewshot"),
+    "classification": keys("data prompt labels", "answer num_fewshot"),
+    "qa": keys("data prompt answer", "num_fewshot max_new_tokens stop"),
+    "perplexity": keys("data text"),
+    "lm_eval": keys("task", "num_fewshot"),
 }
 
 
-def load_suites(located: Located, root: Path) -> tuple[list[LoadedSuite], list[Problem]]:
-    """The suites that the experiment `located` names. Problems in a suite point into its own file."""
+@dataclass(frozen=True)
+class ReadSuite:
+    """A suite's file: the suite, or None, and what is wrong with it."""
+
+    suite: Suite | None
+    problems: list[Problem]
+
+
+def read_suite(name: str, project: Project) -> ReadSuite:
+    """Reads and checks the suite's file. A problem with a file that cannot be read has no place."""
+    try:
+        tree, problems = interpolated(written(read_document(project.root / name)))
+    except ConfigurationError as error:
+        return ReadSuite(None, list(error.problems))
+    found = located(tree)
+    more, faulty = validation_problems(found, Suite)
+    problems += more
+    tasks = without(found.table, faulty).get("task")
+    for task, table in tasks.items() if isinstance(tasks, dict) else ():
+        problems += _TaskCheck(found, task, table).problems(project)
+    return ReadSuite(valid(Suite, found.table), problems)
+
+
+def load_suites(
+    experiment: Located, read: Callable[[str], ReadSuite]
+) -> tuple[list[LoadedSuite], list[Problem]]:
+    """The suites that the experiment names. Problems in a suite point into its own file."""
     suites: list[LoadedSuite] = []
     problems: list[Problem] = []
     seen: dict[str, str] = {}
     roles: tuple[Literal["domain", "general"], ...] = ("domain", "general")
     for role in roles:
-        for index, name in texts_at(located.table, ("suites", role)):
+        for index, name in texts_at(experiment.table, ("suites", role)):
             at: KeyPath = ("suites", role, index)
-            try:
-                suite, found = _load_suite(root / name, root)
-            except ConfigurationError as error:
-                problems += [located.placed(at, problem) for problem in error.problems]
-                continue
-            problems += found
-            if suite and suite.name in seen:
-                message = f'"{name}" is a second suite named "{suite.name}", after "{seen[suite.name]}"'
-                problems.append(
-                    located.problem(at, message, "a suite stands in an experiment once, with one role")
-                )
-            elif suite:
-                seen[suite.name] = name
-                suites.append(LoadedSuite(path=name, role=role, suite=suite))
+            found = read(name)
+            problems += [experiment.placed(at, problem) for problem in found.problems]
+            if found.suite and found.suite.name in seen:
+                first = seen[found.suite.name]
+                message = f'"{name}" is a second suite named "{found.suite.name}", after "{first}"'
+                help = "a suite stands in an experiment once, with one role"
+                problems.append(experiment.problem(at, message, help))
+            elif found.suite:
+                seen[found.suite.name] = name
+                suites.append(LoadedSuite(path=name, role=role, suite=found.suite))
     return suites, problems
-
-
-def _load_suite(file: Path, root: Path) -> tuple[Suite | None, list[Problem]]:
-    located = read_located(file)
-    problems, faulty = validation_problems(located, Suite)
-    tasks = without(located.table, faulty).get("task")
-    for name, table in tasks.items() if isinstance(tasks, dict) else ():
-        problems += _TaskCheck(located, name, table).problems(root)
-    return valid(Suite, located.table), problems
 
 
 class _TaskCheck:
@@ -93,9 +97,9 @@ class _TaskCheck:
         self.written: dict[str, Any] = written if isinstance(written, dict) else {}
         self.task = valid(Task, self.table)
 
-    def problems(self, root: Path) -> list[Problem]:
+    def problems(self, project: Project) -> list[Problem]:
         kind = self.table.get("kind")
-        found = self._data(root)
+        found = self._data(project)
         if isinstance(kind, str) and kind in KEYS_OF_KIND:
             found += self._keys(kind)
             found += self._templates()
@@ -104,51 +108,48 @@ class _TaskCheck:
             found += self._metrics(self.task)
         return found
 
-    def _problem(self, key: str, message: str, help: str | None = None) -> Problem:
+    def _problem(self, key: str, message: str, help: str) -> Problem:
         return self.located.problem((*self.at, key), message, help)
 
     def _name(self, key: str) -> str:
         return key_name((*self.at, key))
 
     def _keys(self, kind: str) -> list[Problem]:
-        keys = KEYS_OF_KIND[kind]
+        known = KEYS_OF_KIND[kind]
         found = []
-        for key in sorted(keys.needs - self.written.keys()):
+        for key in sorted(known.needs - self.written.keys()):
             message = f"a task of kind {kind} needs `{key}`; `{key_name(self.at)}` has none"
             found.append(self.located.problem_of_table(self.at, message, f"add `{key} = …`"))
-        for key in self.table.keys() - _ANY_KIND - keys.needs - keys.may:
+        for key in self.table.keys() - _ANY_KIND - known.needs - known.may:
             message = f"a task of kind {kind} cannot use `{key}`"
             found.append(self._problem(key, message, "take it out"))
         return found
 
     def _templates(self) -> list[Problem]:
-        found = []
-        for key in _TEMPLATES:
-            text = self.table.get(key)
-            wrong = template_error(text) if isinstance(text, str) and is_template(text) else None
-            if wrong:
-                said, line = wrong
-                where = f" in its line {line}" if line > 1 else ""
-                message = f"`{self._name(key)}` is not a valid Jinja template{where}: {said}"
-                found.append(self._problem(key, message, "columns stand in braces: {{ title }}"))
-        return found
+        given = {key: self.table[key] for key in _TEMPLATES if key in self.table}
+        wrong = (template_problem(self.located, (*self.at, key), text) for key, text in given.items())
+        return [problem for problem in wrong if problem]
 
-    def _data(self, root: Path) -> list[Problem]:
+    def _data(self, project: Project) -> list[Problem]:
         data = self.table.get("data")
         if not isinstance(data, dict):
             return []
         found = []
         for part in ("test", "validation"):
             source = data.get(part)
-            trouble = check_source(source, root) if isinstance(source, str) else None
+            trouble = project.source_problem(source) if isinstance(source, str) else None
             if trouble:
                 found.append(self.located.placed((*self.at, "data", part), trouble))
         at = (*self.at, "data", "validation")
-        if isinstance(data.get("validation"), str) and data["validation"] == data.get("test"):
-            message = f"`{key_name(at)}` is the same source as its test rows"
-            found.append(
-                self.located.problem(at, message, "take it out: a part of test is then split off by hash")
-            )
+        test, validation = data.get("test"), data.get("validation")
+        if (
+            isinstance(test, str)
+            and isinstance(validation, str)
+            and overlap(rows_of(test), rows_of(validation))
+        ):
+            message = f"`{key_name(at)}` has rows of its test data"
+            help = "take it out: a part of test is then split off by hash"
+            found.append(self.located.problem(at, message, help))
         if "validation" in data and "validation_fraction" in data:
             at = (*self.at, "data", "validation_fraction")
             message = f"`{key_name(at)}` has no use beside `validation`"
@@ -159,7 +160,8 @@ class _TaskCheck:
         if task.labels is None or task.kind != "classification":
             return []
         if len(task.labels) < 2:
-            return [self._problem("labels", f"`{self._name('labels')}` needs at least two labels")]
+            message = f"`{self._name('labels')}` needs at least two labels"
+            return [self._problem("labels", message, 'write labels = ["…", "…"]')]
         repeated = [index for index, label in enumerate(task.labels) if label in task.labels[:index]]
         return [
             self.located.problem(

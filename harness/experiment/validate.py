@@ -5,13 +5,23 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_origin
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticUndefined
 
 from harness.errors import Problem
-from harness.experiment.located import KeyPath, Located, key_name
+from harness.experiment.annotations import (
+    annotation_at,
+    choices_of,
+    in_words,
+    is_model,
+    is_table,
+    options_of,
+    shown,
+)
+from harness.experiment.document import KeyPath, key_name
+from harness.experiment.located import Located
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -121,7 +131,8 @@ class _Finding:
         self.inner = inner
         self.value = value_at(table, inner)
         self.is_key_itself = bool(details["loc"]) and details["loc"][-1] == "[key]"
-        self.name = key_name(located.written(self.path))
+        self.name = located.name(self.path)
+        self.annotation = annotation_at(model, inner)
 
     def problem(self) -> Problem:
         if self.kind == "missing":
@@ -130,55 +141,59 @@ class _Finding:
             return self._unknown()
         if self.is_key_itself:
             return self._at(f"`{self.name}` is not a valid name", _NAME_RULE)
-        annotation = annotation_at(self.model, self.inner)
-        choices = [
-            choice
-            for option in _options(annotation)
-            if get_origin(option) is Literal
-            for choice in get_args(option)
-        ]
-        if self.kind == "literal_error" and choices:
-            texts = [str(choice) for choice in choices]
-            quote = '"' if isinstance(choices[0], str) else ""
-            return self._at(
-                f"`{self.name}` cannot be {shown(self.value)}", suggestion(str(self.value), texts, quote)
-            )
-        if self.kind == "value_error":
-            return self._at(f"`{self.name}`: {self.said.removeprefix('Value error, ')}")
         if self.kind == "string_pattern_mismatch" and "A-Za-z0-9" in self.limits.get("pattern", ""):
             return self._at(f"`{self.name}` is not a valid name: {shown(self.value)}", _NAME_RULE)
-        if self.kind.endswith("_type") or get_origin(annotation) in (Union, types.UnionType):
-            rule = f"must be {in_words(annotation)}" if annotation is not None else self.said
-            return self._at(f"`{self.name}` {rule}, not {shown(self.value)}", self._other_spelling())
-        return self._at(f"`{self.name}` {self._limit()}")
+        if self.kind == "value_error":
+            message, _, help = self.said.removeprefix("Value error, ").partition("; ")
+            return self._at(f"`{self.name}`: {message}", help)
+        choices = choices_of(self.annotation)
+        if choices and (self.kind == "literal_error" or isinstance(self.value, str)):
+            return self._at(f"`{self.name}` cannot be {shown(self.value)}", self._near(choices))
+        if self.kind.endswith("_type") or get_origin(self.annotation) in (Union, types.UnionType):
+            message = f"`{self.name}` must be {in_words(self.annotation)}, not {shown(self.value)}"
+            return self._at(message, self._other_spelling())
+        return self._at(f"`{self.name}` {self._limit()}", self._default())
 
-    def _at(self, message: str, help: str | None = None) -> Problem:
+    def _at(self, message: str, help: str) -> Problem:
         if not self.path:
             return self.located.problem_of_table((), message, help)
         return self.located.problem(self.path, message, help)
 
+    def _near(self, choices: list[Any]) -> str:
+        return suggestion(str(self.value), map(str, choices), '"' if isinstance(choices[0], str) else "")
+
+    def _default(self) -> str:
+        """What else to write: nothing, where there is a default."""
+        owner = annotation_at(self.model, self.inner[:-1]) if len(self.inner) > 1 else self.model
+        fields = [option.model_fields for option in options_of(owner) if is_model(option)]
+        field = next((each[str(self.inner[-1])] for each in fields if self.inner[-1] in each), None)
+        if field is not None and field.default not in (None, PydanticUndefined):
+            return f"leave it out for the default, {shown(field.default)}"
+        if is_table(self.annotation):
+            return f"write a table: [{self.name}]"
+        return f"write {in_words(self.annotation)}"
+
     def _missing(self) -> Problem:
         table, key = self.path[:-1], str(self.path[-1])
-        annotation = annotation_at(self.model, self.inner)
-        if _is_table(annotation):
+        if is_table(self.annotation):
             message, help = f"the table `[{self.name}]` is missing", f"add `[{self.name}]`"
         else:
             where = f" to `[{key_name(table)}]`" if table else " at the top of the file"
             message, help = (
                 f"the key `{self.name}` is missing",
-                f"add `{key} = …`{where}: {in_words(annotation)}",
+                f"add `{key} = …`{where}: {in_words(self.annotation)}",
             )
         return self.located.problem_of_table(table, message, help)
 
     def _unknown(self) -> Problem:
         owner = annotation_at(self.model, self.inner[:-1]) if len(self.inner) > 1 else self.model
-        fields = [name for option in _options(owner) if _is_model(option) for name in option.model_fields]
-        key = str(self.path[-1])
-        return self._at(f"unknown key `{self.name}`", suggestion(key, fields))
+        fields = [name for option in options_of(owner) if is_model(option) for name in option.model_fields]
+        message = f"unknown key `{self.name}`"
+        return self.located.problem_of_key(self.path, message, suggestion(str(self.path[-1]), fields))
 
-    def _other_spelling(self) -> str | None:
+    def _other_spelling(self) -> str:
         """How the value would be written, where it is only spelt wrongly."""
-        options = list(_options(annotation_at(self.model, self.inner)))
+        options = list(options_of(self.annotation))
         if isinstance(self.value, str):
             bare = self.value.strip()
             if bool in options and bare.lower() in ("true", "false", "yes", "no", "on", "off"):
@@ -189,7 +204,7 @@ class _Finding:
                 return f'write a list: ["{self.value}"]'
         elif str in options and isinstance(self.value, int | float):
             return f'write it in quotes: "{str(self.value).lower()}"'
-        return None
+        return self._default()
 
     def _limit(self) -> str:
         """A number or length out of its range, in words."""
@@ -210,79 +225,9 @@ class _Finding:
 _NAME_RULE = "a name has letters, digits, `_`, `.` and `-`, and begins with a letter or digit"
 
 
-def annotation_at(model: Any, path: KeyPath) -> Any:
-    """The declared type of the value at `path` below `model`, or None."""
-    annotation: Any = model
-    for part in path:
-        annotation = next(
-            (child for option in _options(annotation) if (child := _child(option, part)) is not None), None
-        )
-    return annotation
-
-
-def _child(annotation: Any, part: str | int) -> Any:
-    if _is_model(annotation):
-        field = annotation.model_fields.get(part)
-        return field.annotation if field else None
-    arguments = get_args(annotation)
-    if get_origin(annotation) is dict:
-        return arguments[1]
-    return arguments[0] if get_origin(annotation) in (tuple, list) and isinstance(part, int) else None
-
-
-def _options(annotation: Any) -> Iterable[Any]:
-    """The members of a union, without None and without `Annotated`."""
-    if get_origin(annotation) is Annotated:
-        yield from _options(get_args(annotation)[0])
-    elif get_origin(annotation) in (Union, types.UnionType):
-        for member in get_args(annotation):
-            yield from _options(member)
-    elif annotation is not types.NoneType:
-        yield annotation
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _is_table(annotation: Any) -> bool:
-    return all(_is_model(option) or get_origin(option) is dict for option in _options(annotation))
-
-
 def _is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
         return False
     return True
-
-
-_WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number", Any: "any value"}
-_PLURALS = {"a whole number": "whole numbers", "a number": "numbers", "a table": "tables"}
-
-
-def in_words(annotation: Any) -> str:
-    """What a value of this type is, for a person: "text or a list of text"."""
-    return " or ".join(dict.fromkeys(_option_in_words(option) for option in _options(annotation)))
-
-
-def _option_in_words(option: Any) -> str:
-    if option in _WORDS:
-        return _WORDS[option]
-    if get_origin(option) is Literal:
-        return "one of " + ", ".join(shown(choice) for choice in get_args(option))
-    if get_origin(option) in (tuple, list):
-        element = in_words(get_args(option)[0])
-        return f"a list of {_PLURALS.get(element, element)}"
-    return "a table"
-
-
-def shown(value: Any) -> str:
-    """A value as the file spells it, shortened."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return f'"{value}"' if len(value) <= 60 else f'"{value[:60]}…"'
-    if isinstance(value, dict):
-        return "a table"
-    return "a list" if isinstance(value, list) else str(value)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from harness.gate.judge import worst
 from harness.gate.verdict import GateResult, Judgement
 
 SCHEMA = "harness.gate/1"
@@ -13,6 +15,23 @@ SCHEMA = "harness.gate/1"
 def as_json(result: GateResult) -> str:
     """Strict JSON (no NaN), two-space indented, ending with a newline; fractions, not percent."""
     return json.dumps(as_document(result), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def several_as_json(results: Mapping[str, GateResult]) -> str:
+    """The answers for the experiments of a matrix, by name; the worst of them is the answer to all."""
+    decisive = worst(list(results.values()))
+    experiments = []
+    for name, result in results.items():
+        document = as_document(result)
+        del document["schema"]
+        experiments.append({"name": name, **document})
+    document = {
+        "schema": SCHEMA,
+        "verdict": decisive.verdict.value,
+        "exit_code": decisive.exit_code,
+        "experiments": experiments,
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def as_document(result: GateResult) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from harness.comparison.facts import Comparison, TaskFacts
 from harness.errors import EXIT_FAIL, EXIT_NO_VERDICT, EXIT_PASS
@@ -25,6 +26,14 @@ def exit_code(verdict: Verdict, policy: Gate) -> int:
     if verdict is Verdict.INCONCLUSIVE and policy.on_inconclusive == "allow":
         return EXIT_PASS
     return _EXIT_CODES[verdict]
+
+
+Judged = TypeVar("Judged", Judgement, GateResult)
+
+
+def worst(judged: Sequence[Judged]) -> Judged:
+    """The first of the worst, in the order FAIL, NOT COMPARABLE, INCONCLUSIVE (blocked, allowed), PASS."""
+    return min(judged, key=lambda one: (_WORST_FIRST.index(one.verdict), one.exit_code == EXIT_PASS))
 
 
 def judge(comparison: Comparison, policy: Gate) -> Judgement:
@@ -74,13 +83,13 @@ def gate(judgements: Sequence[Judgement], policy: Gate) -> GateResult:
             sentence=f"{Verdict.NOT_COMPARABLE}: nothing is measured yet.",
             exit_code=exit_code(Verdict.NOT_COMPARABLE, policy),
         )
-    worst = min(counted, key=lambda judgement: _WORST_FIRST.index(judgement.verdict))
+    decisive = worst(counted)
     others = len(counted) - 1
     more = f" (The worst of {len(counted)} tuned configurations decides.)" if others else ""
     return GateResult(
-        verdict=worst.verdict,
-        sentence=worst.sentence + more,
-        exit_code=exit_code(worst.verdict, policy),
+        verdict=decisive.verdict,
+        sentence=decisive.sentence + more,
+        exit_code=exit_code(decisive.verdict, policy),
         judgements=counted,
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from harness.comparison.facts import Comparison
-from harness.errors import NothingMeasured, RunFailed
+from harness.data.fingerprint import source_fingerprint
+from harness.errors import ConfigurationError, NothingMeasured, RunFailed
 from harness.experiment.resolved import experiment_key
 from harness.experiment.schema import Gate, LoadedExperiment
 from harness.gate.judge import gate, judge
@@ -18,14 +20,38 @@ from harness.store.runs import RecordedConfiguration, RecordedPair, RunRecord, m
 
 
 def stored_run(loaded: LoadedExperiment, store: Store) -> RunRecord:
-    """The record of this experiment's last run. Raises NothingMeasured where there was none."""
+    """The record of this experiment's last run.
+
+    Raises NothingMeasured where there was none, or where rows have changed since: a verdict on other
+    data than those that lie there would be a wrong one. A source that is not here is not looked at,
+    because a job that only judges has no use for data.
+    """
     record = read_run(store, experiment_key(loaded))
     if record is None:
         raise NothingMeasured(
             f"nothing is measured yet for {loaded.experiment.name} ({loaded.path.name}) as it now stands. "
             f"Run it first: harness run {loaded.path}"
         )
+    changed = [name for source, parts in record.data.items() for name in _changed(source, parts, loaded.root)]
+    if changed:
+        raise NothingMeasured(
+            f"{', '.join(dict.fromkeys(changed))} changed since {loaded.experiment.name} was measured. "
+            f"Run it again: harness run {loaded.path}"
+        )
     return record
+
+
+def _changed(source: str, parts: Mapping[str, str], root: Path) -> list[str]:
+    """Files of a source whose bytes are not those that were measured."""
+    try:
+        now = source_fingerprint(source, root)
+    except ConfigurationError:
+        return []
+    return [
+        name
+        for name, digest in parts.items()
+        if digest.startswith("sha256:") and now.get(name, digest) != digest
+    ]
 
 
 def stored_comparisons(record: RunRecord, store: Store) -> tuple[Comparison, ...]:

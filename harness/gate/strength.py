@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.comparison.facts import Comparison, TaskFacts
+from harness.comparison.facts import Comparison, Role, TaskFacts
 from harness.experiment.schema import Gate
-from harness.gate.endpoints import GUARD, judged_metric
+from harness.gate.endpoints import judged_metric
 from harness.gate.wording import number
 
 
@@ -50,7 +50,7 @@ def strength_curve(
     candidates = [
         (point, gain, excess(point.validation, policy))
         for point in ordered
-        if point.strength > 0 and (gain := domain_gain(point.validation)) is not None
+        if point.strength > 0 and (gain := mean_change(point.validation, "domain")) is not None
     ]
     if not candidates:
         strongest = ordered[-1]
@@ -80,29 +80,28 @@ def _curve(
     )
 
 
-def domain_gain(comparison: Comparison) -> float | None:
-    """Mean gain over the gated domain tasks that decide; None where one of them has no value."""
-    gains = [_change(task) for task in comparison.tasks if _decides(task, "domain")]
-    known = [gain for gain in gains if gain is not None]
-    return sum(known) / len(known) if known and len(known) == len(gains) else None
+def mean_change(comparison: Comparison, role: Role) -> float | None:
+    """Mean of tuned - base over the role's gated tasks whose metric is a rate; None where there is none.
+
+    A point value, so it is known also where clusters are too few for an interval.
+    """
+    changes = [_change(task) for task in comparison.tasks if _decides(task, role) and _unit(task) == "rate"]
+    return sum(changes) / len(changes) if changes else None
 
 
 def excess(comparison: Comparison, policy: Gate) -> float:
     """How far the worst general loss is beyond its limit, in limits; 0 or less is within."""
-    shares = [0.0]
-    losses = [(task, _change(task)) for task in comparison.tasks if _decides(task, "general")]
-    rates = [-change for task, change in losses if change is not None and _unit(task) == "rate"]
-    shares += [loss / policy.max_drop_task for loss in rates]
-    if rates:
-        shares.append(sum(rates) / len(rates) / policy.max_drop_average)
-    for task, change in losses:
-        if change is not None and _unit(task) == "bits":
-            rise = -change / judged_metric(task)[0].base
-            shares.append(rise / getattr(policy, GUARD))
-    return max(shares) - 1.0
+    tasks = [task for task in comparison.tasks if _decides(task, "general")]
+    shares = [-_change(task) / policy.max_drop_task for task in tasks if _unit(task) == "rate"]
+    average = mean_change(comparison, "general")
+    if average is not None:
+        shares.append(-average / policy.max_drop_average)
+    rises = [-_change(task) / judged_metric(task)[0].base for task in tasks if _unit(task) == "bits"]
+    shares += [rise / policy.max_bits_per_byte_increase for rise in rises]
+    return max([0.0, *shares]) - 1.0
 
 
-def _decides(task: TaskFacts, role: str) -> bool:
+def _decides(task: TaskFacts, role: Role) -> bool:
     return task.role == role and task.gated and not task.problems and judged_metric(task)[1]
 
 
@@ -110,9 +109,8 @@ def _unit(task: TaskFacts) -> str:
     return judged_metric(task)[0].metric.unit
 
 
-def _change(task: TaskFacts) -> float | None:
+def _change(task: TaskFacts) -> float:
     """tuned - base in the direction in which more is better."""
     facts = judged_metric(task)[0]
-    if facts.difference is None:
-        return None
-    return facts.difference.value if facts.metric.higher_is_better else -facts.difference.value
+    change = facts.tuned - facts.base
+    return change if facts.metric.higher_is_better else -change

@@ -11,9 +11,25 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from harness.errors import RunFailed
 from harness.experiment.model_source import ModelSource
-from harness.store.artifacts import file_digest
+from harness.progress import Progress
+from harness.store.artifacts import Step, Store, file_digest
 
 MODEL_FOLDER = "model"
+
+
+def loadable(source: ModelSource, step: Step | None, store: Store, progress: Progress) -> str:
+    """The folder or hub id that the model loads from. `step` is its conversion, None where it needs none.
+
+    A GGUF is converted at its first use. Raises RunFailed.
+    """
+    if step is None:
+        return source.location
+    if not store.has(step):
+        progress.begin(f"convert {source.location} to safetensors", 1)
+        store.finish(step, convert(source, store.begin(step)))
+        progress.advance(1)
+        progress.end("kept for all later runs")
+    return str(store.folder(step) / MODEL_FOLDER)
 
 
 def convert(source: ModelSource, folder: Path) -> dict[str, Any]:

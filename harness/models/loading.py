@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import resource
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from harness.errors import RunFailed
+from harness.errors import RunFailed, UsageError
 from harness.experiment.schema import Base, Quantization
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -67,6 +68,7 @@ def device() -> torch.device:
 
 M_MMAP_THRESHOLD = -3  # glibc, malloc.h
 LARGE_TENSOR_BYTES = 1 << 20
+FORGET_THE_PEAK = "5"  # of the resident memory: proc(5)
 
 
 def release() -> None:
@@ -81,6 +83,8 @@ def release() -> None:
         if hasattr(libc, "malloc_trim"):  # not every C library has these two
             libc.mallopt(M_MMAP_THRESHOLD, LARGE_TENSOR_BYTES)
             libc.malloc_trim(0)
+        with contextlib.suppress(OSError):  # not every kernel has it
+            Path("/proc/self/clear_refs").write_text(FORGET_THE_PEAK, encoding="ascii")
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -89,7 +93,7 @@ def release() -> None:
 def load(location: str, base: Base, quantization: Quantization | None) -> Loaded:
     """Load a folder or a hub id; `base.revision` is its revision, `base.chat_template` a readable path.
 
-    Raises RunFailed saying which model and what to set.
+    Raises RunFailed saying which model and what to set, and UsageError for the chat template.
     """
     options: dict[str, Any] = {
         "dtype": DTYPES[base.dtype],
@@ -108,15 +112,8 @@ def load(location: str, base: Base, quantization: Quantization | None) -> Loaded
     where = device()
     try:
         model = AutoModelForCausalLM.from_pretrained(location, device_map={"": where}, **options)
-        tokenizer = AutoTokenizer.from_pretrained(
-            location, revision=base.revision or "main", trust_remote_code=base.trust_remote_code
-        )
     except (OSError, ValueError) as error:
-        raise RunFailed(
-            f"model {location!r} could not be loaded: {error}\n"
-            "A hub id needs a network or a filled cache (HF_HOME), and HF_TOKEN where the model is gated; "
-            "a local folder with safetensors, a .gguf file or package:NAME need neither."
-        ) from error
+        raise _not_loaded(location, error) from error
     if quantization:
         _keep_quantised_weights_as_they_are(model)
     head = model.get_output_embeddings()
@@ -125,15 +122,41 @@ def load(location: str, base: Base, quantization: Quantization | None) -> Loaded
         # CPU matmul then copies the head once per row: 11 GB and 25 s for 32 prompts of Gemma 3.
         head.register_forward_pre_hook(lambda module, inputs: (inputs[0].contiguous(), *inputs[1:]))
     model.eval()
+    return Loaded(model, tokenizer_of(location, base), where)
+
+
+def tokenizer_of(location: str, base: Base) -> Any:
+    """The tokenizer without weights, with `base.chat_template` in the place of its own. Raises as `load`."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            location, revision=base.revision or "main", trust_remote_code=base.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise _not_loaded(location, error) from error
     if base.chat_template is not None:
-        tokenizer.chat_template = Path(base.chat_template).read_text(encoding="utf-8")
+        try:
+            tokenizer.chat_template = Path(base.chat_template).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise UsageError(f"base.chat_template cannot be read: {error}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return Loaded(model, tokenizer, where)
+    return tokenizer
+
+
+def _not_loaded(location: str, error: Exception) -> RunFailed:
+    return RunFailed(
+        f"model {location!r} could not be loaded: {error}\n"
+        "A hub id needs a network or a filled cache (HF_HOME), and HF_TOKEN where the model is gated; "
+        "a local folder with safetensors, a .gguf file or package:NAME need neither."
+    )
 
 
 def peak_memory() -> int:
-    """Bytes: of the GPU where there is one, else of this process so far."""
+    """Bytes since the last `release`: of the GPU where there is one, else of this process."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, ValueError, IndexError):  # not a Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

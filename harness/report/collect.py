@@ -19,6 +19,7 @@ from harness.report.facts import (
     TaskValue,
     Training,
 )
+from harness.statistics.curves import reading
 from harness.store.artifacts import Store
 from harness.store.measurements import Measurement, read_measurement
 from harness.store.runs import RecordedConfiguration, RunRecord, made, read_step
@@ -89,6 +90,7 @@ def _configuration(
         quantization=entry.quantization,
         adapter_digest=change["weights_sha256"] if change else None,
         trainable_parameters=change["trainable_parameters"] if change else None,
+        parameters=change.get("total_parameters") if change else None,
         values=tuple(values),
     )
 
@@ -103,6 +105,7 @@ def _proofs(record: RunRecord, store: Store) -> Iterator[Proof]:
                 logit_difference=proof["logit_change"],
                 noise_floor=proof["engine_noise"],
                 off_equals_base=proof["off_equals_base"],
+                zero_equals_base=proof["zero_equals_base"],
             )
 
 
@@ -118,13 +121,13 @@ def _trained(record: RunRecord, changes: Changes) -> Iterator[tuple[str, dict[st
 
 def _trainings(record: RunRecord, changes: Changes) -> Iterator[Training]:
     for name, change in _trained(record, changes):
-        micro, batch = change["micro_batch_size"], change["batch_size"]
+        micro, batch = change["micro_batch_size"], change["made_from"]["recipe"]["batch_size"]
         yield Training(
             name=name,
             seed=change["seed"],
             steps=change["steps"],
             method=change["method"],
-            reading=change["reading"],
+            reading=reading(_curve(change["train_loss"]), _curve(change["validation_loss"])),
             batch=f"{batch} rows a step" + ("" if micro == batch else f", {micro} at a time"),
             packed=change["packed"],
             gradient_norm=_curve(change["gradient_norm"]),

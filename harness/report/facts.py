@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict
 from harness.comparison.facts import Comparison
 from harness.experiment.metrics import Metric
 from harness.experiment.schema import Gate
-from harness.gate.strength import StrengthCurve
+from harness.gate.strength import StrengthCurve as StrengthCurve
+from harness.gate.strength import StrengthPoint as StrengthPoint
 from harness.gate.verdict import GateResult
 from harness.statistics.estimates import Interval
 
@@ -46,13 +47,18 @@ class Training(_Fact):
 
 
 class Proof(_Fact):
-    """Evidence that an adapter is live: its weights, what it does to the logits, the engine's own noise."""
+    """Evidence that what was tuned is live: its weights, what it does to the logits, the engine's own noise.
+
+    largest_b and off_equals_base are None where there is no such thing: a prompt, a separate model; so is
+    logit_difference for a model of another vocabulary, and zero_equals_base where there is one strength.
+    """
 
     tuned: str
-    largest_b: float
-    logit_difference: float
+    largest_b: float | None
+    logit_difference: float | None
     noise_floor: float
-    off_equals_base: bool
+    off_equals_base: bool | None
+    zero_equals_base: bool | None = None
 
 
 class Generation(_Fact):
@@ -79,6 +85,7 @@ class ConfigurationFacts(_Fact):
     family:   the [tuned.<name>] that it comes from, None for a base; seeds and strengths share one
     method:   that table's method
     strength: scale of what was trained: 1 as trained, 0 the base
+    parameters: of the whole model, trained or not
     """
 
     name: str
@@ -91,6 +98,7 @@ class ConfigurationFacts(_Fact):
     quantization: str | None = None
     adapter_digest: str | None = None
     trainable_parameters: int | None = None
+    parameters: int | None = None
     values: tuple[TaskValue, ...] = ()
 
 

@@ -120,20 +120,43 @@ def _section(section: Section) -> str:
     return f"## {markdown_text(section.title)}\n\n{blocks}\n"
 
 
+def _without_closed_folds(section: Section) -> Section:
+    """The section with what is folded away left to the HTML."""
+    blocks = tuple(
+        Text(f"▸ {block.summary} (in report.html)") if isinstance(block, Fold) and not block.open else block
+        for block in section.blocks
+    )
+    return Section(section.anchor, section.title, blocks)
+
+
 def _left_out(section: Section) -> str:
     return f"## {markdown_text(section.title)}\n\nToo long for this file: it is {_ELSEWHERE}.\n"
 
 
 def write_markdown(document: Document) -> str:
-    """The report in at most 60,000 characters; a section that does not fit is named and left to the HTML."""
+    """The report in at most 60,000 characters.
+
+    A section is whole where the later ones still fit without their closed folds; else it loses its own,
+    and one that does not fit even so is named and left to the HTML.
+    """
     parts = [f"# {markdown_text(document.title)}: base against tuned\n"]
-    reserve = sum(len(_left_out(section)) + 1 for section in document.sections)
+    shorter = [_section(_without_closed_folds(section)) for section in document.sections]
+    named = [_left_out(section) for section in document.sections]
     room = MAX_CHARACTERS - len(parts[0]) - 1
-    for section in document.sections:
-        reserve -= len(_left_out(section)) + 1
-        text = _section(section)
-        if len(text) + 1 > room - reserve:
-            text = _left_out(section)
-        room -= len(text) + 1
+    for place, section in enumerate(document.sections):
+        after = place + 1
+        whole = _section(section)
+        if _length([whole, *shorter[after:]]) <= room:
+            text = whole
+        elif _length([shorter[place], *named[after:]]) <= room:
+            text = shorter[place]
+        else:
+            text = named[place]
+        room -= _length([text])
         parts.append(text)
     return "\n".join(parts)
+
+
+def _length(texts: list[str]) -> int:
+    """With the line break after each."""
+    return sum(len(text) + 1 for text in texts)

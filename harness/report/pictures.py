@@ -16,21 +16,21 @@ Curve = tuple[tuple[int, float], ...]
 # The browser and vl-convert must measure text alike or labels are cut; these have one set of widths.
 FONT = "Arial, Liberation Sans, Helvetica, sans-serif"
 PAPER, INK, GRID = "#fefefe", "#1f2328", "#d8dee4"
-_BETTER, _WORSE, _UNSURE, _VOID, _PLAIN = "#0072b2", "#d55e00", "#7a5a00", "#6b4fa0", "#6e7681"
+BETTER, WORSE, UNSURE, VOID, PLAIN = "#0072b2", "#d55e00", "#7a5a00", "#6b4fa0", "#6e7681"
 # Inside the page the same picture follows light, dark and print.
 _PAGE_COLOURS = {
     PAPER: "var(--paper)",
     INK: "currentColor",
     GRID: "var(--grid)",
-    _BETTER: "var(--better)",
-    _WORSE: "var(--worse)",
-    _UNSURE: "var(--unsure)",
-    _VOID: "var(--void)",
-    _PLAIN: "var(--plain)",
+    BETTER: "var(--better)",
+    WORSE: "var(--worse)",
+    UNSURE: "var(--unsure)",
+    VOID: "var(--void)",
+    PLAIN: "var(--plain)",
 }
-_TONES = ("better", "worse", "plain", "unsure", "void")
-_TONE_COLOURS = (_BETTER, _WORSE, _PLAIN, _UNSURE, _VOID)
-_TONE_SHAPES = ("triangle-up", "triangle-down", "circle", "diamond", "cross")
+TONES = ("better", "worse", "plain", "unsure", "void")
+TONE_COLOURS = (BETTER, WORSE, PLAIN, UNSURE, VOID)
+TONE_SHAPES = ("triangle-up", "triangle-down", "circle", "diamond", "cross")
 _WIDE, _NARROW = 400, 366
 _NOISE = re.compile(
     r' (?:role|class|aria-[a-z]+|pointer-events|version|xmlns(?::xlink)?|opacity)="[^"]*"'
@@ -93,8 +93,8 @@ def _drawn(panel: Panel, narrow: bool) -> list[dict[str, Any]]:
     return drawn
 
 
-def _by_tone(channel: Any, values: tuple[str, ...]) -> Any:
-    return channel("tone:N", scale=alt.Scale(domain=list(_TONES), range=list(values)), legend=None)
+def by_tone(channel: Any, values: tuple[str, ...]) -> Any:
+    return channel("tone:N", scale=alt.Scale(domain=list(TONES), range=list(values)), legend=None)
 
 
 def _panel(panel: Panel, name: str, narrow: bool) -> alt.LayerChart:
@@ -106,7 +106,7 @@ def _panel(panel: Panel, name: str, narrow: bool) -> alt.LayerChart:
     scale = alt.Scale(domain=list(_domain(panel)), nice=False, zero=False)
     axis = alt.Axis(title=panel.side, tickCount=6, grid=True, domain=False, ticks=False)
     rows = alt.Y("place:O", axis=None, sort=None, scale=alt.Scale(paddingInner=0, paddingOuter=0))
-    colour, shape = _by_tone(alt.Color, _TONE_COLOURS), _by_tone(alt.Shape, _TONE_SHAPES)
+    colour, shape = by_tone(alt.Color, TONE_COLOURS), by_tone(alt.Shape, TONE_SHAPES)
     chart = alt.Chart(alt.NamedData(name)).encode(y=rows)
     text = {"color": INK, "fontSize": 12, "dy": lift}
     thin = chart.mark_rule(strokeWidth=1.4, yOffset=shift)
@@ -116,13 +116,13 @@ def _panel(panel: Panel, name: str, narrow: bool) -> alt.LayerChart:
     # Narrow texts stand on the grid: a halo in the colour of the paper keeps them readable.
     halo = {**text, "color": PAPER, "stroke": PAPER, "strokeWidth": 4}
     layers = (
-        alt.Chart(alt.NamedData("zero")).mark_rule(color=INK).encode(x="zero:Q"),
-        thin.encode(x="low95:Q", x2="high95:Q", color=colour),
-        thick.encode(x="low90:Q", x2="high90:Q", color=colour),
-        limit.transform_filter("datum.limit != null").encode(x="limit:Q"),
+        alt.Chart(alt.NamedData("zero")).mark_rule(color=INK).encode(alt.X("zero:Q")),
+        thin.encode(alt.X("low95:Q"), alt.X2("high95:Q"), color=colour),
+        thick.encode(alt.X("low90:Q"), alt.X2("high90:Q"), color=colour),
+        limit.transform_filter("datum.limit != null").encode(alt.X("limit:Q")),
         point.encode(x=alt.X("value:Q", scale=scale, axis=axis), color=colour, shape=shape),
         *(
-            chart.mark_text(align=side, **style).encode(x=alt.value(place), text=field)
+            chart.mark_text(align=side, **style).encode(alt.XValue(place), alt.Text(field))
             for style in ((halo, text) if narrow else (text,))
             for side, place, field in zip(sides, places, ("label:N", "beside:N"), strict=True)
         ),
@@ -131,8 +131,8 @@ def _panel(panel: Panel, name: str, narrow: bool) -> alt.LayerChart:
     return alt.layer(*layers).properties(width=width, height=alt.Step(step), title=title)
 
 
-def _svg(specification: dict[str, Any], datasets: dict[str, list[dict[str, Any]]], left: int) -> str:
-    """Data and style join the finished specification: on the way Altair would copy them again and again."""
+def to_svg(specification: dict[str, Any], datasets: dict[str, list[dict[str, Any]]], left: int) -> str:
+    """The picture. Data and style join the finished specification: Altair would copy them again and again."""
     specification["datasets"] = datasets
     specification["background"] = PAPER
     specification["padding"] = {"left": left, "right": 24, "top": 8, "bottom": 8}
@@ -172,7 +172,7 @@ def forest(panels: tuple[Panel, ...], narrow: bool = False) -> str:
     datasets = {name: _drawn(panel, narrow) for panel, name in zip(panels, names, strict=True)}
     # Air for browsers whose font runs wider than the one that was measured.
     longest = max((len(row.label) for panel in panels for row in panel.rows), default=0)
-    return _svg(stacked, {**datasets, "zero": [{"zero": 0}]}, 8 if narrow else 8 + longest)
+    return to_svg(stacked, {**datasets, "zero": [{"zero": 0}]}, 8 if narrow else 8 + longest)
 
 
 def curve(train: Curve, validation: Curve, narrow: bool = False) -> str:
@@ -186,7 +186,7 @@ def curve(train: Curve, validation: Curve, narrow: bool = False) -> str:
         if math.isfinite(loss)
     ]
     legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolSize=300)
-    colours = alt.Scale(domain=names, range=[_BETTER, _WORSE][: len(names)])
+    colours = alt.Scale(domain=names, range=[BETTER, WORSE][: len(names)])
     dashes = alt.Scale(domain=names, range=[[1, 0], [5, 3]][: len(names)])
     base = alt.Chart(alt.NamedData("losses")).encode(
         x=alt.X("step:Q", title="step", axis=alt.Axis(grid=False, tickCount=6, format="d")),
@@ -198,7 +198,7 @@ def curve(train: Curve, validation: Curve, narrow: bool = False) -> str:
     points = base.transform_filter("datum.series == 'validation'").mark_point(filled=True, size=45, opacity=1)
     width, height = (290, 190) if narrow else (780, 220)
     drawn = alt.layer(line, points).properties(width=width, height=height)
-    return _svg(drawn.to_dict(validate=False), {"losses": values}, 8)
+    return to_svg(drawn.to_dict(validate=False), {"losses": values}, 8)
 
 
 def inline(svg: str, title: str, description: str, anchor: str) -> str:

@@ -23,7 +23,7 @@ def render_report(facts: ReportFacts, folder: Path) -> Path:
         write_text(pictures / name, svg)
     for name, text in pages.items():
         write_text(folder / name, text)
-    for pattern in ("differences-*.svg", "training-*.svg"):
+    for pattern in ("differences-*.svg", "methods-*.svg", "strength-*.svg", "training-*.svg"):
         for old in pictures.glob(pattern):
             if old.name not in written:
                 old.unlink()

@@ -7,12 +7,16 @@ from harness.report.facts import ReportFacts
 from harness.report.sections.answers import flips_section, generations_section
 from harness.report.sections.differences import differences_section, quantization_section
 from harness.report.sections.making import cost_section, training_section
+from harness.report.sections.methods import methods_section
 from harness.report.sections.record import configuration_section, provenance_section, reading_section
+from harness.report.sections.strength import strength_section
 from harness.report.sections.validity import validity_section
 from harness.report.sections.verdict import verdict_section
 
 _ORDER = (
     verdict_section,
+    methods_section,
+    strength_section,
     validity_section,
     differences_section,
     flips_section,

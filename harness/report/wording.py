@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
 
 from harness.experiment.metrics import Metric, Unit
 from harness.gate.verdict import Endpoint, EndpointStatus, Verdict
 from harness.report.document import Cell, Tone
 from harness.statistics.estimates import Estimate, Interval
+
+_T = TypeVar("_T")
 
 MINUS = "−"
 NONE = "–"
@@ -31,6 +34,14 @@ _METHODS = {
     "bootstrap": "paired bootstrap",
     "normal": "normal",
     "wilson": "Wilson",
+}
+# What a pair asks about, by its `differs_in`.
+WHAT_DIFFERS = {
+    "adapter": "the adapter",
+    "weights": "the trained weights",
+    "model": "the model",
+    "prompt": "the prompt",
+    "quantization": "the quantisation",
 }
 VERDICTS: dict[Verdict, tuple[str, Tone]] = {
     Verdict.PASS: ("✔", "better"),
@@ -127,6 +138,43 @@ def separation_cell(estimate: Estimate, higher_is_better: bool) -> Cell:
         return Cell("○ not separated")
     gained = (estimate.value > 0) == higher_is_better
     return Cell("△ better", tone="better") if gained else Cell("▽ worse", tone="worse")
+
+
+def difference_cell(unit: ChangeUnit, estimate: Estimate, higher_is_better: bool, of: str = "") -> Cell:
+    """Mark and value; below them what it is of, where that has to be said, and the 90 % interval."""
+    read = separation_cell(estimate, higher_is_better)
+    # Where a column is relative, its title says to what.
+    value = change(unit, estimate.value).removesuffix(" of the base")
+    interval = span(unit, estimate.interval90.low, estimate.interval90.high).replace(" ", "\u00a0")
+    return Cell(f"{read.text[0]} {value}", f"{of}, {interval}" if of else interval, read.tone)
+
+
+def listed(names: Sequence[str]) -> str:
+    """As a sentence lists them: a, b and c."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def known(value: _T | None, say: Callable[[_T], str]) -> str:
+    """The value in words, or a dash where it was not measured."""
+    return NONE if value is None else say(value)
+
+
+def count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def percent(fraction: float) -> str:
+    """Two digits where they say something: 0.35 %, 1.4 %, 83 %."""
+    digits = 0 if fraction >= 0.1 else 1 if fraction >= 0.01 else 2
+    return f"{100 * fraction:.{digits}f}\u00a0%"
+
+
+def short_count(value: int) -> str:
+    """Rounded, as a reader says it: 3.8 M."""
+    for unit, word in ((10**9, " B"), (10**6, " M"), (10**3, " k")):
+        if value >= unit:
+            return f"{value / unit:.1f}{word}" if value < 100 * unit else f"{value / unit:.0f}{word}"
+    return f"{value:,}"
 
 
 def duration(seconds: float) -> str:

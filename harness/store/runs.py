@@ -62,12 +62,16 @@ class RecordedPair(_Recorded):
 
 
 class RunRecord(_Recorded):
-    """`provenance` is (label, value) rows for people, `resolved` the experiment with every default."""
+    """`provenance` is (label, value) rows for people, `resolved` the experiment with every default.
+
+    data: every source of rows → its parts and their digests when it was measured.
+    """
 
     schema_name: Literal["harness.run/2"] = "harness.run/2"
     name: str
     command: str
     resolved: str
+    data: dict[str, dict[str, str]]
     configurations: tuple[RecordedConfiguration, ...]
     pairs: tuple[RecordedPair, ...]
     provenance: tuple[tuple[str, str], ...]

@@ -30,6 +30,9 @@ def _catalogue() -> TaskManager:
         return TaskManager()
 
 
+_LISTED = "`lm-eval ls tasks` names them all"
+
+
 def unknown_tasks(suite: Suite, file: Path) -> list[Problem]:
     """Names that the installed lm-eval does not know, each at its place in the suite file."""
     wanted = {name: task.task for name, task in suite.task.items() if task.kind == "lm_eval" and task.task}
@@ -40,7 +43,7 @@ def unknown_tasks(suite: Suite, file: Path) -> list[Problem]:
     for name, registered in wanted.items():
         if registered not in known:
             near = difflib.get_close_matches(registered, known, n=3)
-            help = f"did you mean {' or '.join(f'`{each}`' for each in near)}?" if near else None
+            help = f"did you mean {' or '.join(f'`{each}`' for each in near)}?" if near else _LISTED
             problems.append(
                 located.problem(("task", name, "task"), f"lm-eval has no task `{registered}`", help)
             )

@@ -8,7 +8,6 @@ from typing import Any
 from harness.machine import machine_name
 from harness.models.loading import peak_memory
 from harness.store.artifacts import file_digest
-from harness.training.curve import reading
 from harness.training.loss import causal_model
 from harness.training.trainer import StepTrainer
 from harness.training.weights import trainable
@@ -17,12 +16,10 @@ from harness.training.weights import trainable
 def record_of(trainer: StepTrainer, saved: Path) -> dict[str, Any]:
     """Curves are (step, value); losses and divergence per trained token; bytes are those of `saved`."""
     meter, history = trainer.meter, trainer.state.log_history
-    train_loss, validation_loss = _curve(history, "loss"), _curve(history, "eval_loss")
     return {
         "steps": trainer.state.global_step,
-        "reading": reading(train_loss, validation_loss),
-        "train_loss": train_loss,
-        "validation_loss": validation_loss,
+        "train_loss": _curve(history, "loss"),
+        "validation_loss": _curve(history, "eval_loss"),
         "kl": _curve(history, "kl"),
         "validation_kl": _curve(history, "eval_kl"),
         "gradient_norm": _curve(history, "grad_norm"),
@@ -34,6 +31,7 @@ def record_of(trainer: StepTrainer, saved: Path) -> dict[str, Any]:
         "seconds": meter.seconds,
         "micro_batch_size": meter.micro_batch_size,
         "packed": trainer.recipe.packing,
+        "gradient_checkpointing": trainer.recipe.gradient_checkpointing,
         "peak_memory_bytes": peak_memory(),
         "trainable_parameters": sum(each.numel() for each in trainable(trainer.model).values()),
         "total_parameters": causal_model(trainer.model).num_parameters(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -338,6 +339,32 @@ def test_lists_in_csv_cells_are_read_as_json(tmp_path: Path) -> None:
     assert found.rows == ({"input_ids": [1, 5, 2], "labels": [-100, 5, 2]},)
 
 
+def test_a_hub_data_set_has_its_revision_and_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(name: str, revision: str, split: str) -> Any:
+        return {("org/name", "v2", "sft"): [{"messages": [USER, ASSISTANT]}]}[name, revision, split]
+
+    stand_in = type("datasets", (), {"load_dataset": staticmethod(load_dataset)})
+    monkeypatch.setitem(sys.modules, "datasets", stand_in)
+
+    found = training_rows(TrainData(source="hub:org/name@v2#sft"), tmp_path)
+
+    assert found.rows == ({"messages": [USER, ASSISTANT]},)
+    assert found.note == "format messages, guessed from `messages` in hub:org/name@v2#sft"
+
+
+def test_a_glob_of_files_is_one_source_and_a_bad_row_names_its_file(tmp_path: Path) -> None:
+    write_rows(tmp_path / "parts/a.jsonl", [PAIR])
+    (tmp_path / "parts/b.json").write_text(json.dumps([PAIR, {"prompt": "a", "completion": ""}]))
+
+    with pytest.raises(ConfigurationError) as caught:
+        training_rows(TrainData(source="parts/*.json*"), tmp_path)
+
+    (problem,) = caught.value.problems
+    assert problem.file == tmp_path / "parts/b.json"
+    assert problem.message == "row 2 of b.json: `completion` is empty; there is nothing to learn"
+    assert len(training_rows(TrainData(source="parts/*.json*", limit=2), tmp_path).rows) == 2
+
+
 def test_a_bad_cell_in_a_csv_file_is_named_by_its_line(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text(
         'messages\n"[{""role"": ""user"", ""content"": ""a""}"\n', encoding="utf-8"
@@ -357,18 +384,18 @@ def numbered(count: int, kind: str) -> TrainingRows:
 
 def test_a_mixture_has_the_declared_share_each_row_with_its_own_part_trained_on() -> None:
     domain = TrainingRows(
-        tuple({**PAIR, "prompt": str(number)} for number in range(90)), "completion", None, 3
+        tuple({**PAIR, "prompt": str(number)} for number in range(90)), "completion", "guess"
     )
 
-    mixture = mixed(domain, TrainingRows(numbered(50, "general").rows, "all", None, 1), 0.1, seed=0)
+    mixture = mixed(domain, numbered(50, "general"), 0.1, seed=0)
 
     rows = list(mixture)
     replayed = [row for row in rows if row.train_on == "all"]
     assert (len(rows), len(replayed)) == (100, 10)
     assert len({row.values["text"] for row in replayed}) == 10
     assert [row for row in rows if row.train_on == "completion"] == list(domain)
-    assert mixture.note == "replay: 10 of 100 rows, drawn from 50"
-    assert mixture.duplicates == 4
+    assert mixture.note == "guess; replay: 10 of 100 rows, drawn from 50"
+    assert mixture.duplicates == 0
 
 
 def test_replayed_rows_are_spread_evenly() -> None:
@@ -395,6 +422,7 @@ def test_a_replay_source_that_is_too_small_is_repeated_in_whole_passes_and_the_n
         for number in range(4)
     ]
     assert sorted(counts) == [2, 2, 3, 3]
+    assert mixture.duplicates == 6
     assert mixture.note == (
         "replay: 10 of 20 rows, drawn from 4; they are too few, so each is repeated 2.5 times"
     )

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ConfigurationError, Problem
-from harness.experiment.load import load_experiment
+from harness.experiment.load import load_experiment, load_experiments
 from harness.experiment.schema import LoadedExperiment
 
+# (file, text, broken text with the mark where the problem is, part of the message, part of the help)
+Broken = tuple[str, str, str, str, str]
 MARK = "⟦"  # stands in a broken text where the problem is expected
 
 EXPERIMENT = """\
@@ -93,6 +95,9 @@ def training_rows():
 def prose():
     return [{"text": "words"}]
 
+def general():
+    return [{"text": "other words"}]
+
 def needs(argument):
     return []
 """
@@ -111,10 +116,7 @@ FILES = {
 @dataclass(frozen=True)
 class Project:
     root: Path
-
-    @property
-    def experiment(self) -> Path:
-        return self.root / "experiments/small.toml"
+    experiment: Path
 
     def write(self, name: str, text: str) -> Path:
         file = self.root / name
@@ -134,16 +136,29 @@ class Project:
     def load(self) -> LoadedExperiment:
         return load_experiment(self.experiment)
 
-    def problems(self) -> tuple[Problem, ...]:
+    def problems(self, *overrides: str) -> tuple[Problem, ...]:
         with pytest.raises(ConfigurationError) as caught:
-            self.load()
+            load_experiments(self.experiment, overrides)
         return caught.value.problems
+
+    def assert_broken(self, case: Broken) -> None:
+        """The replaced text makes a problem at the mark, in words that name the mistake and the remedy."""
+        file, old, new, message, help = case
+        place = self.replace(file, old, new)
+        found = [problem for problem in self.problems() if message in problem.message]
+        assert found, [problem.message for problem in self.problems()]
+        problem = found[0]
+        assert problem.file == self.root / file
+        assert (problem.line, problem.column) == place
+        assert problem.source_line == (self.root / file).read_text().split("\n")[place[0] - 1]
+        assert help
+        assert help in (problem.help or "")
 
 
 @pytest.fixture
 def make_project(tmp_path: Path) -> Callable[[], Project]:
     def make() -> Project:
-        project = Project(tmp_path)
+        project = Project(tmp_path, tmp_path / "experiments/small.toml")
         for name, text in FILES.items():
             project.write(name, text)
         return project

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.experiment.conftest import Project
+    from tests.experiment.conftest import Broken, Project
 
 E, D, G = "experiments/small.toml", "suites/domain.toml", "suites/general.toml"
 
-# (file, text, broken text with ⟦ where the problem is, part of the message, part of the help)
+# As `Broken` says: the mark ⟦ stands where the problem is.
 BROKEN = {
     "unknown top key": (E, 'name = "small"', 'name = "small"\n⟦nmae = 1', "unknown key `nmae`", "did you mean `name`?"),
     "unknown table": (E, "[gate]", "[⟦gaet]", "unknown key `gaet`", "did you mean `gate`?"),
@@ -24,18 +24,18 @@ BROKEN = {
     "recipe key in lora": (E, "r = 16", "⟦learning_rate = 1.0", "lora.learning_rate", "belongs to `[tuned.lora]`"),
     "unknown LoRA key": (E, "r = 16", "⟦rnak = 16", "unknown key `tuned.lora.lora.rnak`", "rank_pattern"),
     "LoRA key of the harness": (E, "r = 16", '⟦task_type = "X"', "set by the harness", "take it out"),
-    "LoRA dropout": (E, "r = 16", "⟦lora_dropout = 1.5", "must be less than 1.0, not 1.5", ""),
-    "LoRA initialisation": (E, "r = 16", '⟦init_lora_weights = "piza"', "init_lora_weights", ""),
-    "layers with text": (E, "[tuned.lora.lora]\nr = 16", "[tuned.lora.⟦lora]\nlayers_to_transform = [1]", "needs `target_modules`", ""),
-    "whole number": (E, "learning_rate = 2e-4", "⟦batch_size = 1.5", "must be a whole number, not 1.5", ""),
-    "true for a number": (E, "learning_rate = 2e-4", "⟦epochs = true", "must be a number, not true", ""),
-    "infinite": (E, "learning_rate = 2e-4", "⟦epochs = inf", "must be a finite number", ""),
-    "text for a list": (E, "seeds = [0, 1]", "⟦seeds = 0", "must be a list of whole numbers, not 0", ""),
+    "LoRA dropout": (E, "r = 16", "⟦lora_dropout = 1.5", "must be less than 1.0, not 1.5", "default, 0.0"),
+    "LoRA initialisation": (E, "r = 16", '⟦init_lora_weights = "piza"', "init_lora_weights", "did you mean \"pissa\"?"),
+    "layers with text": (E, "[tuned.lora.lora]\nr = 16", "[tuned.lora.⟦lora]\nlayers_to_transform = [1]", "needs `target_modules`", "write [\"q_proj\""),
+    "whole number": (E, "learning_rate = 2e-4", "⟦batch_size = 1.5", "must be a whole number, not 1.5", "default, 16"),
+    "true for a number": (E, "learning_rate = 2e-4", "⟦epochs = true", "must be a number, not true", "default, 1.0"),
+    "infinite": (E, "learning_rate = 2e-4", "⟦epochs = inf", "must be a finite number", "default, 1.0"),
+    "text for a list": (E, "seeds = [0, 1]", "⟦seeds = 0", "must be a list of whole numbers, not 0", "default, [0]"),
     "element of a list": (E, "[0, 1]", '[0, ⟦"1"]', "`tuned.lora.seeds[1]` must be a whole number", "without quotes: 1"),
-    "element on its own line": (E, "[0, 1]", "[\n  0, # first\n  ⟦-1.5,\n]", "seeds[1]", ""),
-    "empty list": (E, "seeds = [0, 1]", "⟦seeds = []", "must not be empty", ""),
-    "zero": (E, "learning_rate = 2e-4", "⟦learning_rate = 0.0", "must be greater than 0.0, not 0.0", ""),
-    "too large": (E, "alpha = 0.05", "⟦alpha = 0.7", "`gate.alpha` must be less than 0.5, not 0.7", ""),
+    "element on its own line": (E, "[0, 1]", "[\n  0, # first\n  ⟦-1.5,\n]", "seeds[1]", "write a whole number"),
+    "empty list": (E, "seeds = [0, 1]", "⟦seeds = []", "must not be empty", "default, [0]"),
+    "zero": (E, "learning_rate = 2e-4", "⟦learning_rate = 0.0", "must be greater than 0.0, not 0.0", "default, 0.0002"),
+    "too large": (E, "alpha = 0.05", "⟦alpha = 0.7", "`gate.alpha` must be less than 0.5, not 0.7", "default, 0.05"),
     "unknown method": (E, 'method = "lora"', '⟦method = "lorra"', 'cannot be "lorra"', 'did you mean "lora"?'),
     "unknown dtype": (E, 'dtype = "bfloat16"', '⟦dtype = "int3"', 'cannot be "int3"', '"float32"'),
     "version": (E, "version = 1", "⟦version = 2", "`version` cannot be 2", "expected one of 1"),
@@ -44,26 +44,26 @@ BROKEN = {
     "bad name of a table": (E, "[[generate]]", '[tuned.⟦"a b"]\nmethod = "lora"\n[[generate]]', "not a valid name", "letters"),
     "missing key": (E, '[base]\nmodel = "google/gemma"', "⟦[base]", "the key `base.model` is missing", "add `model = …` to `[base]`: text"),
     "missing key of tuned": (E, '[tuned.lora]\nmethod = "lora"', "⟦[tuned.lora]", "`tuned.lora.method`", '"qlora"'),
-    "missing key in an element": (E, '[[generate]]\nprompt = "Act as a travel guide"', "⟦[[generate]]", "`generate[0].prompt`", ""),
+    "missing key in an element": (E, '[[generate]]\nprompt = "Act as a travel guide"', "⟦[[generate]]", "`generate[0].prompt`", "add `prompt = …`"),
     "missing top key": (E, 'version = 1\nname = "small"', "⟦version = 1", "the key `name` is missing", "at the top of the file"),
-    "value for a table": (E, "[[generate]]", "[tuned]\n⟦x = 3\n[[generate]]", "`tuned.x` must be a table, not 3", ""),
-    "extends itself": (E, 'extends = "tuned.lora"', '⟦extends = "tuned.qlora"', "goes round in a circle: qlora → qlora", ""),
+    "value for a table": (E, "[[generate]]", "[tuned]\n⟦x = 3\n[[generate]]", "`tuned.x` must be a table, not 3", "write a table: [tuned.x]"),
+    "extends itself": (E, 'extends = "tuned.lora"', '⟦extends = "tuned.qlora"', "goes round in a circle: qlora → qlora", "take one of the `extends` out"),
     "gate names no tuned": (E, '["lora"]', '[⟦"lor"]', '`gate.tuned` names "lor"', 'did you mean "lora"?'),
-    "gate names one twice": (E, '["lora"]', '["lora", ⟦"lora"]', "twice", ""),
+    "gate names one twice": (E, '["lora"]', '["lora", ⟦"lora"]', "twice", "take one out"),
     "missing package": (E, 'model = "google/gemma"', '⟦model = "package:no_such_model"', "is not installed", "pip install no-such-model"),
-    "missing gguf": (E, 'model = "google/gemma"', '⟦model = "models/x.gguf"', "there is no model at `models/x.gguf`", ""),
-    "missing folder": (E, 'model = "google/gemma"', '⟦model = "./models/x"', "there is no model at", ""),
+    "missing gguf": (E, 'model = "google/gemma"', '⟦model = "models/x.gguf"', "there is no model at `models/x.gguf`", "paths start at"),
+    "missing folder": (E, 'model = "google/gemma"', '⟦model = "./models/x"', "there is no model at", "paths start at"),
     "neither folder nor hub": (E, 'model = "google/gemma"', '⟦model = "gemma"', "neither a folder nor a hub id", "org/name"),
-    "revision of a folder": (E, 'model = "google/gemma"', 'model = "data"\n⟦revision = "x"', "belongs to a model of the hub", ""),
-    "lora with quantization": (E, "seeds = [0, 1]", "⟦quantization = {}", 'needs `method = "qlora"`', ""),
+    "revision of a folder": (E, 'model = "google/gemma"', 'model = "data"\n⟦revision = "x"', "belongs to a model of the hub", "take it out"),
+    "lora with quantization": (E, "seeds = [0, 1]", "⟦quantization = {}", "trains on the base as it is", 'write `method = "qlora"`'),
     "hub form": (E, 'source = "python:rows:training_rows"', '⟦source = "hub:"', "is not of the form hub:org/name", "@revision"),
-    "python form": (E, 'source = "python:rows:training_rows"', '⟦source = "python:rows"', "is not of the form", ""),
+    "python form": (E, 'source = "python:rows:training_rows"', '⟦source = "python:rows"', "is not of the form", "write python:"),
     "function with arguments": (E, 'source = "python:rows:training_rows"', '⟦source = "python:rows:needs"', "needs arguments", "default"),
     "missing function": (E, 'source = "python:rows:training_rows"', '⟦source = "python:rows:training_row"', "no function", "`training_rows`"),
     "missing data file": (E, 'source = "python:rows:training_rows"', '⟦source = "data/row.jsonl"', "no file", "`data/rows.jsonl`"),
     "folder of data": (E, 'source = "python:rows:training_rows"', '⟦source = "data"', "is a folder", "data/*.jsonl"),
     "unreadable kind": (E, 'source = "python:rows:training_rows"', '⟦source = "rows.py"', "not a kind of file", ".jsonl"),
-    "training on test": (E, 'source = "python:rows:training_rows"', '⟦source = "data/rows.jsonl"', "is the test data", "out of training"),
+    "training on test": (E, 'source = "python:rows:training_rows"', '⟦source = "data/rows.jsonl"', "has rows of the test data of the task", "out of training"),
     "missing suite": (E, '"suites/domain.toml"', '⟦"suites/domian.toml"', "there is no file", "domain.toml`?"),
     "suite twice": (E, '"suites/general.toml"', '⟦"suites/domain.toml"', 'a second suite named "domain"', "once"),
     "suite: unknown key": (D, "labels =", "⟦lables =", "unknown key `task.label.lables`", "did you mean `labels`?"),
@@ -72,14 +72,14 @@ BROKEN = {
     "suite: metric of a kind": (D, '"macro_f1"]', '⟦"perplexity"]', "a task of kind classification has no metric", "probability"),
     "suite: primary": (D, "metrics =", '⟦primary = "probability"\nmetrics =', "not among the task's metrics", "expected one of"),
     "suite: unusable key": (G, "text = ", '⟦prompt = "x"\ntext = ', "a task of kind perplexity cannot use `prompt`", "take it out"),
-    "suite: lm_eval with a prompt": (G, "task = \"arc", "⟦prompt = \"x\"\ntask = \"arc", "kind lm_eval cannot use `prompt`", ""),
-    "suite: empty glob": (G, 'test = "data/choice*', '⟦test = "data/none*', "no file matches", ""),
+    "suite: lm_eval with a prompt": (G, "task = \"arc", "⟦prompt = \"x\"\ntask = \"arc", "kind lm_eval cannot use `prompt`", "take it out"),
+    "suite: empty glob": (G, 'test = "data/choice*', '⟦test = "data/none*', "no file matches", "patterns start at"),
     "suite: template": (D, 'prompt = "{{ title }}:"', '⟦prompt = "{{ title }"', "not a valid Jinja template", "{{ title }}"),
-    "suite: label twice": (D, '"b"]', '"b", ⟦"a"]', 'the label "a" stands twice', ""),
-    "suite: one label": (D, 'labels = ["a", "b"]', '⟦labels = ["a"]', "at least two", ""),
-    "suite: bad split": (G, "validation_fraction = 0.3", "⟦validation_fraction = 1.3", "must be less than 1.0, not 1.3", ""),
-    "suite: validation is test": (D, "}", ', ⟦validation = "data/rows.jsonl" }', "the same source as its test rows", "by hash"),
-    "suite: two splits": (G, "validation_fraction", 'validation = "data/rows.jsonl", ⟦validation_fraction', "no use beside", ""),
+    "suite: label twice": (D, '"b"]', '"b", ⟦"a"]', 'the label "a" stands twice', "take one out"),
+    "suite: one label": (D, 'labels = ["a", "b"]', '⟦labels = ["a"]', "at least two", "write labels ="),
+    "suite: bad split": (G, "validation_fraction = 0.3", "⟦validation_fraction = 1.3", "must be less than 1.0, not 1.3", "default, 0.2"),
+    "suite: validation is test": (D, "}", ', ⟦validation = "data/rows.jsonl" }', "has rows of its test data", "by hash"),
+    "suite: two splits": (G, "validation_fraction", 'validation = "data/rows.jsonl", ⟦validation_fraction', "no use beside", "keep one of the two"),
 }  # fmt: skip
 # Where the mark cannot stand in the replaced text: file → text, broken text, the line that is meant.
 ELSEWHERE = {
@@ -90,24 +90,16 @@ ELSEWHERE = {
     "missing data train": (E, '[data.train]\nsource = "python:rows:training_rows"\nformat = "prompt-completion"\n', "", "method", "no `[data.train]`", "add [data.train]"),
     "missing module": (E, "python:rows:", "python:rosw:", "source", "there is no module `rosw`", "rosw.py"),
     "missing labels": (D, 'labels = ["a", "b"]\n', "", "[task.label]", "needs `labels`", "add `labels = …`"),
-    "missing text": (G, 'text = "text"\n', "", "[task.prose]", "kind perplexity needs `text`", ""),
-    "missing task": (G, 'task = "arc_easy"\n', "", "[task.registered]", "kind lm_eval needs `task`", ""),
-    "missing answer": (G, 'answer = "answer"\n', "", "[task.choice]", "needs `answer`", ""),
-    "missing validation data": (D, " }", ', validation = "x.jsonl" }', "data = ", "there is no file `x.jsonl`", ""),
+    "missing text": (G, 'text = "text"\n', "", "[task.prose]", "kind perplexity needs `text`", "add `text = …`"),
+    "missing task": (G, 'task = "arc_easy"\n', "", "[task.registered]", "kind lm_eval needs `task`", "add `task = …`"),
+    "missing answer": (G, 'answer = "answer"\n', "", "[task.choice]", "needs `answer`", "add `answer = …`"),
+    "missing validation data": (D, " }", ', validation = "x.jsonl" }', "data = ", "there is no file `x.jsonl`", "paths start at"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BROKEN.values(), ids=BROKEN.keys())
-def test_a_broken_file_names_its_place(project: Project, case: tuple[str, str, str, str, str]) -> None:
-    file, old, new, message, help = case
-    place = project.replace(file, old, new)
-    found = [problem for problem in project.problems() if message in problem.message]
-    assert found, [problem.message for problem in project.problems()]
-    problem = found[0]
-    assert problem.file == project.root / file
-    assert (problem.line, problem.column) == place
-    assert problem.source_line == (project.root / file).read_text().split("\n")[place[0] - 1]
-    assert help in (problem.help or "")
+def test_a_broken_file_names_its_place_and_the_remedy(project: Project, case: Broken) -> None:
+    project.assert_broken(case)
 
 
 @pytest.mark.parametrize("case", ELSEWHERE.values(), ids=ELSEWHERE.keys())
@@ -120,6 +112,7 @@ def test_a_problem_points_at_the_line_that_begins_with(
     assert problem.file == project.root / file
     assert problem.source_line is not None
     assert problem.source_line.startswith(begins)
+    assert help
     assert help in (problem.help or "")
 
 

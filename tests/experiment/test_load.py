@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import Problem
-from harness.experiment.load import load_experiment, root_of
+from harness.experiment.load import load_experiment
 from harness.experiment.problems import format_problem
+from harness.experiment.project import root_of
 from harness.experiment.resolved import experiment_key, resolved, resolved_toml
 from harness.experiment.schema import LoadedExperiment, Quantization
+from harness.experiment.sources import overlap, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,3 +172,31 @@ def test_a_problem_without_a_place_and_one_in_a_long_line() -> None:
     )
     assert max(len(line) for line in shown) < 200
     assert shown[3][shown[4].index("^")] == "!"
+
+
+@pytest.mark.parametrize(
+    ("one", "limit", "other", "shared"),
+    [
+        ("a.jsonl", None, "a.jsonl", True),
+        ("a.jsonl", None, "b.jsonl", False),
+        ("a.jsonl#[:100]", None, "a.jsonl#[100:]", False),
+        ("a.jsonl#[:101]", None, "a.jsonl#[100:]", True),
+        ("a.jsonl", None, "a.jsonl#[100:200]", True),
+        ("a.jsonl", 100, "a.jsonl#[100:200]", False),
+        ("a.jsonl#[50:]", 51, "a.jsonl#[100:200]", True),
+        ("a.jsonl#[0:100]", None, "a.jsonl#[50:60]", True),
+        ("hub:a/b#train#[:5]", None, "hub:a/b#test#[:5]", False),
+    ],
+)
+def test_sources_overlap_where_they_share_rows(one: str, limit: int | None, other: str, shared: bool) -> None:
+    first, second = rows_of(one, limit), rows_of(other)
+    assert overlap(first, second) is overlap(second, first) is shared
+
+
+def test_parts_of_one_source_may_be_trained_on_and_tested(project: Project) -> None:
+    project.replace(E, "python:rows:training_rows", "data/rows.jsonl#[1:]")
+    project.replace(D, "data/rows.jsonl", "data/rows.jsonl#[:1]")
+    project.load()
+    project.replace(D, "data/rows.jsonl#[:1]", "data/rows.jsonl#[:2]")
+    (problem,) = project.problems()
+    assert "test data" in problem.message

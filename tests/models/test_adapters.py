@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from harness.errors import RunFailed
 from harness.experiment.schema import Base, Quantization
-from harness.models.adapters import WEIGHTS, attached, probe, prove
+from harness.models.adapters import WEIGHTS, attached_adapter
 from harness.models.loading import load
+from harness.models.proof import probe, prove
 from tests.conftest import tiny_model
 
 PROMPTS = ["the quick brown fox", "which colour is the sky?", "sphinx"]
@@ -42,8 +43,8 @@ def test_a_trained_adapter_is_live_and_switches_off_without_a_trace(
     reference = probe(base, PROMPTS)
     folder = adapter(tmp_path, 0.05)
 
-    with attached(base, folder) as tuned:
-        proof = prove(tuned, reference, folder)
+    with attached_adapter(base, folder) as tuned:
+        proof = prove(tuned, reference, scales=True)
 
     assert proof.problems == ()
     assert proof.off_equals_base
@@ -56,8 +57,8 @@ def test_an_adapter_whose_b_is_zero_is_not_live(model_folder: Path, tmp_path: Pa
     reference = probe(base, PROMPTS)
     folder = adapter(tmp_path, 0.0)
 
-    with attached(base, folder) as tuned:
-        proof = prove(tuned, reference, folder)
+    with attached_adapter(base, folder) as tuned:
+        proof = prove(tuned, reference, scales=True)
 
     assert proof.logit_change == 0.0
     assert any("every B matrix is zero" in problem for problem in proof.problems)
@@ -68,8 +69,8 @@ def test_an_adapter_below_the_engines_own_noise_is_not_live(model_folder: Path, 
     reference = probe(base, PROMPTS)
     folder = adapter(tmp_path, 1e-9)
 
-    with attached(base, folder) as tuned:
-        proof = prove(tuned, reference, folder)
+    with attached_adapter(base, folder) as tuned:
+        proof = prove(tuned, reference, scales=True)
 
     assert any("no more than" in problem and "noise" in problem for problem in proof.problems)
 
@@ -79,8 +80,8 @@ def test_a_quantised_base_takes_an_adapter_unmerged(model_folder: Path, tmp_path
     reference = probe(base, PROMPTS)
     folder = adapter(tmp_path, 0.05)
 
-    with attached(base, folder) as tuned:
-        proof = prove(tuned, reference, folder)
+    with attached_adapter(base, folder) as tuned:
+        proof = prove(tuned, reference, scales=True)
 
     assert proof.problems == ()
 
@@ -89,7 +90,7 @@ def test_an_adapter_of_another_architecture_is_refused_in_words(model_folder: Pa
     base = load(str(model_folder), FLOAT32, None)
     folder = adapter(tmp_path, 0.05, "gpt2")
 
-    with pytest.raises(RunFailed, match="does not fit this base"), attached(base, folder):
+    with pytest.raises(RunFailed, match="does not fit this base"), attached_adapter(base, folder):
         pass
 
 

@@ -108,7 +108,7 @@ def test_two_learning_rates_never_share_a_result_and_base_and_tuned_never_do(
         return {step.fingerprint for step in configuration.measurements.values()}
 
     assert steps(first["base"]) == steps(second["base"]), "the base is the same and shared"
-    assert first["lora"].adapter.fingerprint != second["lora"].adapter.fingerprint
+    assert first["lora"].change.fingerprint != second["lora"].change.fingerprint
     assert not steps(first["lora"]) & steps(second["lora"])
     assert not steps(first["lora"]) & steps(first["base"])
 
@@ -127,6 +127,18 @@ def test_a_changed_row_of_data_is_measured_again_and_the_rest_is_not(
     missing = [step.name for step in after.steps() if not store.has(step)]
     assert missing == ["base on general/prose", "proof that lora is live", "lora on general/prose"]
     assert all(store.has(step) for step in before.steps())
+
+
+def test_the_gate_does_not_judge_rows_that_changed_since(
+    finished: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Project(tmp_path / "copy")
+    shutil.copytree(finished.root, copy.root)
+    with open(copy.root / "choice.jsonl", "a", encoding="utf-8") as stream:
+        stream.write('{"n": 99, "options": ["a", "b"], "right": 0}\n')
+
+    assert copy.gate() == 4
+    assert "choice.jsonl changed since tiny was measured" in capsys.readouterr().err
 
 
 def test_an_adapter_that_was_never_applied_is_not_comparable(
@@ -241,7 +253,7 @@ def test_a_bug_is_exit_70_and_never_1(project: Project, monkeypatch: pytest.Monk
     def broken(*_: object) -> None:
         raise AssertionError("a bug")
 
-    monkeypatch.setattr("harness.cli.gate.load_experiment", broken)
+    monkeypatch.setattr("harness.cli.gate.load_experiments", broken)
     assert project.gate() == 70
 
 
@@ -251,7 +263,7 @@ def test_a_full_disk_while_measuring_is_exit_3(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harness.scoring.session.append_items", full)
+    monkeypatch.setattr("harness.scoring.recording.append_items", full)
     assert project.run() == 3
     assert "No space left" in capsys.readouterr().err
     monkeypatch.undo()

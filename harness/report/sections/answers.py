@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain, zip_longest
 from typing import Literal
 
@@ -10,8 +11,11 @@ from harness.report import wording
 from harness.report.document import Block, Exchange, Exchanges, Fold, Heading, Section, Text
 from harness.report.facts import ReportFacts
 from harness.report.inert import cut
+from harness.report.sections.tuning import FEW, shown_pairs, tuning_pairs
 
-MAX_FLIPS = 50
+# Of one pair and direction, and of the whole report.
+MAX_FLIPS, MAX_ALL_FLIPS = 50, 300
+_DIRECTIONS: tuple[Literal["loss", "win"], ...] = ("loss", "win")
 _PROMPT_LIMIT, _ANSWER_LIMIT, _GENERATION_LIMIT = 600, 400, 4_000
 
 
@@ -23,6 +27,10 @@ def _count(task: TaskFacts, direction: str) -> int:
     """How many items flipped; the facts may carry fewer of them than there were."""
     counted = task.losses if direction == "loss" else task.wins
     return max(counted or 0, len(_flips(task, direction)))
+
+
+def _total(pair: Comparison, direction: Literal["loss", "win"]) -> int:
+    return sum(_count(task, direction) for task in pair.tasks if not task.problems)
 
 
 def _exchange(pair: Comparison, task: TaskFacts, flip: Flip) -> Exchange:
@@ -38,13 +46,13 @@ def _exchange(pair: Comparison, task: TaskFacts, flip: Flip) -> Exchange:
     )
 
 
-def _group(pair: Comparison, direction: Literal["loss", "win"]) -> Fold:
+def _group(pair: Comparison, direction: Literal["loss", "win"], most: int) -> Fold:
     tasks = [task for task in pair.tasks if not task.problems]
     counts = {f"{task.suite} / {task.task}": _count(task, direction) for task in tasks}
-    total = sum(counts.values())
+    total = _total(pair, direction)
     # In turn from every task, so that one task with many flips does not crowd out the others.
     turns = zip_longest(*(_flips(task, direction) for task in tasks))
-    fair = [each for each in chain.from_iterable(turns) if each is not None][:MAX_FLIPS]
+    fair = [each for each in chain.from_iterable(turns) if each is not None][:most]
     word, mark = ("Regressed", "✘") if direction == "loss" else ("Fixed", "✔")
     where = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
     blocks: list[Block] = [Text(f"By task: {where}.")] if where else []
@@ -62,22 +70,28 @@ def _group(pair: Comparison, direction: Literal["loss", "win"]) -> Fold:
         if direction == "loss"
         else "wrong with the base, right when tuned"
     )
-    return Fold(f"{mark} {word}: {total:,} ({what})", tuple(blocks), open=direction == "loss" and total > 0)
+    return Fold(f"{mark} {word}: {total:,} ({what})", tuple(blocks))
 
 
 def flips_section(facts: ReportFacts) -> Section | None:
-    """Items whose answer changed from right to wrong (open) or from wrong to right (folded)."""
+    """Items whose answer changed: from right to wrong (open, if the pairs are few), and back."""
     pairs = [
         pair
-        for pair in facts.comparisons
+        for pair in shown_pairs(facts)
         if not pair.problems and any(task.flips or task.wins or task.losses for task in pair.tasks)
     ]
+    most = min(MAX_FLIPS, MAX_ALL_FLIPS // (2 * len(pairs) or 1))
+    many = len(tuning_pairs(facts)) > FEW
     blocks: list[Block] = []
     for pair in pairs:
-        groups = (_group(pair, "loss"), _group(pair, "win"))
-        if pair.differs_in == "quantization":
-            groups = (Fold(groups[0].summary, groups[0].blocks), groups[1])
-        blocks += [Heading(wording.pair_name(pair.base, pair.tuned)), *groups]
+        name = wording.pair_name(pair.base, pair.tuned)
+        lost, won = (_group(pair, direction, most) for direction in _DIRECTIONS)
+        if many:
+            inside = (Heading(lost.summary), *lost.blocks, Heading(won.summary), *won.blocks)
+            blocks.append(Fold(f"{name}: {_total(pair, 'loss'):,} lost, {_total(pair, 'win'):,} won", inside))
+        else:
+            opened = pair.differs_in != "quantization" and bool(lost.blocks)
+            blocks += [Heading(name), replace(lost, open=opened), won]
     return Section("flips", "Answers that flipped", tuple(blocks)) if blocks else None
 
 

@@ -6,9 +6,10 @@ from harness.comparison.facts import Comparison, MetricFacts, TaskFacts
 from harness.experiment.metrics import Unit
 from harness.gate.verdict import Endpoint, EndpointStatus
 from harness.report import wording
-from harness.report.document import Block, Bullets, Cell, Column, Heading, Row, Section, Table, Text
+from harness.report.document import Block, Bullets, Cell, Column, Fold, Heading, Row, Section, Table, Text
 from harness.report.facts import ReportFacts
 from harness.report.sections.forest import Endpoints, forest_picture
+from harness.report.sections.tuning import FEW, judgement_of, tuning_pairs
 from harness.statistics.estimates import Estimate
 
 _AVERAGE = "max_drop_average"
@@ -199,13 +200,11 @@ def _chance(pair: Comparison, tasks: tuple[TaskFacts, ...]) -> list[Block]:
 
 def pair_blocks(facts: ReportFacts, pair: Comparison) -> list[Block]:
     """One pair; one that is not comparable shows its reasons and no number."""
-    blocks: list[Block] = [Heading(wording.pair_name(pair.base, pair.tuned))]
     if pair.problems:
-        blocks.append(Text("⊘ Not comparable, so no number is shown.", "void"))
-        return [*blocks, Bullets(pair.problems, "void")]
+        return [Text("⊘ Not comparable, so no number is shown.", "void"), Bullets(pair.problems, "void")]
     tasks, endpoints = comparable_tasks(pair), endpoints_of(facts, pair)
     picture = forest_picture(pair, tasks, endpoints)
-    blocks += [*picture, _table(pair, tasks, endpoints), *_chance(pair, tasks)]
+    blocks: list[Block] = [*picture, _table(pair, tasks, endpoints), *_chance(pair, tasks)]
     left_out = tuple(
         f"{task.suite} / {task.task}: {'; '.join(task.problems)}" for task in pair.tasks if task.problems
     )
@@ -217,10 +216,22 @@ def pair_blocks(facts: ReportFacts, pair: Comparison) -> list[Block]:
     return blocks
 
 
+def _headed(facts: ReportFacts, pair: Comparison) -> list[Block]:
+    return [Heading(wording.pair_name(pair.base, pair.tuned)), *pair_blocks(facts, pair)]
+
+
 def differences_section(facts: ReportFacts) -> Section:
-    """What the adapters changed."""
-    pairs = [pair for pair in facts.comparisons if pair.differs_in == "adapter"]
-    blocks = [block for pair in pairs for block in pair_blocks(facts, pair)]
+    """What tuning changed, task by task. Of several pairs only what is judged is open, if that is few."""
+    pairs = tuning_pairs(facts)
+    judged = [pair for pair in pairs if judgement_of(facts, pair) is not None]
+    opened = judged if len(judged) <= FEW else []
+    blocks: list[Block] = []
+    for pair in pairs:
+        if len(pairs) == 1:
+            blocks += _headed(facts, pair)
+        else:
+            name = wording.pair_name(pair.base, pair.tuned)
+            blocks.append(Fold(name, tuple(pair_blocks(facts, pair)), open=pair in opened))
     return Section("differences", "What changed", tuple(blocks) or (Text("No pair was compared."),))
 
 
@@ -231,9 +242,9 @@ def quantization_section(facts: ReportFacts) -> Section | None:
         return None
     blocks: list[Block] = [
         Text(
-            "The same weights without any adapter, quantised against not quantised. "
+            "The same weights without any tuning, quantised against not quantised. "
             "It tells apart what quantisation costs from what training costs, and is never gated."
         )
     ]
-    blocks += [block for pair in pairs for block in pair_blocks(facts, pair)]
+    blocks += [block for pair in pairs for block in _headed(facts, pair)]
     return Section("quantisation", "What quantisation costs by itself", tuple(blocks))

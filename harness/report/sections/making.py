@@ -1,4 +1,4 @@
-"""How the adapters were made and what everything took."""
+"""How what was tuned was made and what everything took."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from harness.report import wording
 from harness.report.document import Block, Cell, Column, Fold, Picture, Row, Section, Table, Text
 from harness.report.facts import Cost, Curve, ReportFacts, Training
 from harness.report.pictures import curve, file_name
+from harness.report.sections.tuning import FEW
 
 MAX_POINTS = 240
 MAX_CURVE_ROWS = 40
@@ -26,63 +27,94 @@ def _ends(points: Curve) -> Cell:
 
 
 def _row(training: Training) -> Row:
-    rate, seconds = training.tokens_per_second, training.seconds
-    memory, parameters = training.peak_memory_bytes, training.trainable_parameters
-    adapter = training.adapter_bytes
-    texts = (
-        training.name,
-        str(training.seed),
-        f"{training.steps:,}",
-        wording.NONE if rate is None else f"{rate:,.0f}",
-        wording.NONE if seconds is None else wording.duration(seconds),
-        wording.NONE if memory is None else wording.size(memory),
-        wording.NONE if parameters is None else f"{parameters:,}",
-        wording.NONE if adapter is None else wording.size(adapter),
+    how = (training.method, training.batch, "packed" if training.packed else "")
+    norm = training.gradient_norm[-1][1] if training.gradient_norm else None
+    return Row(
+        (
+            Cell(training.name, ", ".join(part for part in how if part)),
+            Cell(str(training.seed)),
+            Cell(wording.count(training.steps)),
+            _ends(training.train_loss),
+            _ends(training.validation_loss),
+            Cell(wording.known(norm, wording.small)),
+            Cell(wording.known(training.tokens_per_second, wording.count)),
+            Cell(wording.known(training.seconds, wording.duration)),
+            Cell(wording.known(training.peak_memory_bytes, wording.size)),
+            Cell(wording.known(training.trainable_parameters, wording.count)),
+            Cell(wording.known(training.adapter_bytes, wording.size)),
+        )
     )
-    cells = [Cell(text) for text in texts]
-    return Row((*cells[:3], _ends(training.train_loss), _ends(training.validation_loss), *cells[3:]))
 
 
-def _curve_blocks(training: Training) -> list[Block]:
+def _name(training: Training) -> str:
+    return f"{training.name}, seed {training.seed}"
+
+
+def _curve_picture(training: Training) -> list[Block]:
     if len(training.train_loss) < 2:
         return []
-    name = f"{training.name}, seed {training.seed}"
     train, validation = (
         thinned(training.train_loss, MAX_POINTS),
         thinned(training.validation_loss, MAX_POINTS),
     )
     picture = Picture(
         name=file_name(f"training-{training.name}-{training.seed}"),
-        title=f"Training curve: {name}",
+        title=f"Training curve: {_name(training)}",
         description="Mean loss per token by step. Solid: training. Dashed, with points: validation.",
         wide=curve(train, validation),
         narrow=curve(train, validation, narrow=True),
     )
-    validated = dict(training.validation_loss)
-    rows_of = thinned(training.train_loss, MAX_CURVE_ROWS)
-    steps = sorted(
-        {step for step, _ in rows_of} | {step for step, _ in thinned(training.validation_loss, 20)}
-    )
-    trained = dict(training.train_loss)
+    return [picture]
+
+
+def _curve_numbers(training: Training) -> tuple[Block, ...]:
+    """Losses and gradient norm by step, thinned; nothing where there is no curve."""
+    if len(training.train_loss) < 2:
+        return ()
+    curves = (training.train_loss, training.validation_loss, training.gradient_norm)
+    shown = (thinned(training.train_loss, MAX_CURVE_ROWS), thinned(training.validation_loss, 20))
+    steps = sorted({step for points in shown for step, _ in points})
+    by_step = [dict(points) for points in curves]
     rows = tuple(
-        Row((Cell(f"{step:,}"), *(_loss(losses.get(step)) for losses in (trained, validated))))
+        Row(
+            (
+                Cell(wording.count(step)),
+                *(Cell(wording.known(values.get(step), _three_digits)) for values in by_step),
+            )
+        )
         for step in steps
     )
-    columns = (Column("Step", True), Column("Training loss", True), Column("Validation loss", True))
-    table = Table(f"Loss by step: {name}", columns, rows)
-    points = max(len(training.train_loss), len(training.validation_loss))
-    notes: tuple[Block, ...] = ()
-    if points > len(rows):
-        notes = (Text(f"Showing {len(rows)} of {points:,} points, evenly spaced."),)
-    return [picture, Fold(f"The numbers of this curve: {name}", (*notes, table))]
+    titles = ("Step", "Training loss", "Validation loss", "Gradient norm")
+    table = Table(f"Loss by step: {_name(training)}", tuple(Column(title, True) for title in titles), rows)
+    points = max(len(curve) for curve in curves)
+    if points <= len(rows):
+        return (table,)
+    return (Text(f"Showing {len(rows)} of {points:,} points, evenly spaced."), table)
 
 
-def _loss(value: float | None) -> Cell:
-    return Cell(wording.NONE if value is None else wording.number(value, 3))
+def _three_digits(value: float) -> str:
+    return wording.number(value, 3)
+
+
+def _curves(facts: ReportFacts) -> list[Block]:
+    """Curve and reading, the numbers folded. Many are folded whole, each with its reading on the fold."""
+    blocks: list[Block] = []
+    for training in facts.trainings:
+        picture, numbers = _curve_picture(training), _curve_numbers(training)
+        reading = f"{_name(training)}: {training.reading}" if training.reading else ""
+        if len(facts.trainings) > FEW:
+            blocks.append(Fold(reading or _name(training), (*picture, *numbers)))
+            continue
+        blocks += picture
+        if reading:
+            blocks.append(Text(reading))
+        if numbers:
+            blocks.append(Fold(f"The numbers of this curve: {_name(training)}", numbers))
+    return blocks
 
 
 def training_section(facts: ReportFacts) -> Section | None:
-    """Loss curves, speed, memory and size of every adapter."""
+    """Loss curves and their reading, speed, memory and size of every training run."""
     if not facts.trainings:
         return None
     titles = (
@@ -90,16 +122,16 @@ def training_section(facts: ReportFacts) -> Section | None:
         "Steps",
         "Training loss",
         "Validation loss",
+        "Gradient norm",
         "Tokens per second",
         "Time",
         "Peak memory",
         "Trainable parameters",
-        "Adapter",
+        "Stored",
     )
     columns = (Column("Name"), *(Column(title, numeric=True) for title in titles))
     table = Table("Training", columns, tuple(_row(training) for training in facts.trainings))
-    curves = [block for training in facts.trainings for block in _curve_blocks(training)]
-    return Section("training", "Training", (table, *curves))
+    return Section("training", "Training", (table, *_curves(facts)))
 
 
 def _cost_row(cost: Cost) -> Row:
@@ -108,9 +140,9 @@ def _cost_row(cost: Cost) -> Row:
         (
             Cell(cost.step, "reused from the store" if cost.reused else ""),
             Cell(wording.duration(cost.seconds)),
-            Cell(wording.NONE if cost.tokens is None else f"{cost.tokens:,}"),
-            Cell(wording.NONE if rate is None else f"{rate:,.0f}"),
-            Cell(wording.NONE if cost.peak_memory_bytes is None else wording.size(cost.peak_memory_bytes)),
+            Cell(wording.known(cost.tokens, wording.count)),
+            Cell(wording.known(rate, wording.count)),
+            Cell(wording.known(cost.peak_memory_bytes, wording.size)),
         )
     )
 

@@ -26,14 +26,13 @@ def _withheld(facts: ReportFacts) -> set[str]:
 
 
 def _configuration_row(configuration: ConfigurationFacts) -> Row:
-    parameters = configuration.trainable_parameters
     return Row(
         (
             Cell(configuration.name, configuration.description),
             Cell(configuration.dtype),
             Cell(configuration.quantization or "none"),
             Cell(configuration.adapter_digest or wording.NONE),
-            Cell(wording.NONE if parameters is None else f"{parameters:,}"),
+            Cell(wording.known(configuration.trainable_parameters, wording.count)),
         )
     )
 
@@ -65,7 +64,7 @@ def _values(facts: ReportFacts, configuration: ConfigurationFacts) -> list[Block
 
 def configuration_section(facts: ReportFacts) -> Section:
     """The configurations, what each measured by itself, and the resolved experiment."""
-    titles = ("Configuration", "dtype", "Quantisation", "Adapter")
+    titles = ("Configuration", "dtype", "Quantisation", "Adapter or weights")
     columns = (*(Column(title) for title in titles), Column("Trainable parameters", True))
     rows = tuple(_configuration_row(each) for each in facts.configurations)
     blocks: list[Block] = [Table("Configurations", columns, rows)] if rows else []
@@ -102,6 +101,11 @@ _WORDS = (
     (
         "○ not separated",
         "no rule judges this row; its 90 % interval contains zero, which is not proof of no change",
+    ),
+    ("▶ chosen", "the strength that the validation items chose; only the test items judge it"),
+    (
+        "dominated",
+        "another configuration with the same base gains more and keeps more, with both intervals apart",
     ),
 )
 

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.comparison.facts import Comparison, TaskFacts
 from harness.report import wording
 from harness.report.document import Block, Bullets, Cell, Column, Heading, Row, Section, Table, Tone
-from harness.report.facts import ConfigurationFacts, Proof, ReportFacts
+from harness.report.facts import Proof, ReportFacts
+from harness.report.sections.tuning import configuration_of
+
+_NOT_APPLICABLE = Cell(wording.NONE)
 
 
-def _configuration(facts: ReportFacts, name: str) -> ConfigurationFacts | None:
-    return next((each for each in facts.configurations if each.name == name), None)
-
-
-def _differences(base: ConfigurationFacts | None, tuned: ConfigurationFacts | None) -> str:
-    """Only what is not the same on both sides."""
+def _differences(facts: ReportFacts, pair: Comparison) -> str:
+    """Only what is not the same on both sides; a prompt and a separate model leave no digest."""
+    base, tuned = configuration_of(facts, pair.base), configuration_of(facts, pair.tuned)
     if base is None or tuned is None:
         return wording.NONE
+    digest = "adapter" if pair.differs_in == "adapter" else "weights"
     sides = (
         ("dtype", base.dtype, tuned.dtype),
         ("quantisation", base.quantization or "none", tuned.quantization or "none"),
-        ("adapter", base.adapter_digest or "none", tuned.adapter_digest or "none"),
+        (digest, base.adapter_digest or "none", tuned.adapter_digest or "none"),
     )
-    return "; ".join(f"{name}: {left} → {right}" for name, left, right in sides if left != right) or "nothing"
+    found = [f"{name}: {left} → {right}" for name, left, right in sides if left != right]
+    if tuned.strength != 1:
+        found.append(f"strength: {tuned.strength:g}")
+    if pair.differs_in in ("model", "prompt"):
+        found.append(f"{pair.differs_in}: {tuned.description}")
+    return "; ".join(found) or "nothing"
 
 
 def _pair_row(facts: ReportFacts, pair: Comparison) -> Row:
-    sides = (_configuration(facts, pair.base), _configuration(facts, pair.tuned))
     answer = Cell("⊘ not comparable", tone="void") if pair.problems else Cell("✔ comparable", tone="better")
     excluded = sum(bool(task.problems) for task in pair.tasks)
     if excluded and not pair.problems:
         answer = Cell("◐ comparable in part", f"{excluded} of {len(pair.tasks)} tasks left out", "unsure")
-    purpose = "the adapter" if pair.differs_in == "adapter" else "the quantisation"
     return Row(
-        (Cell(wording.pair_name(pair.base, pair.tuned)), Cell(purpose), Cell(_differences(*sides)), answer)
+        (
+            Cell(wording.pair_name(pair.base, pair.tuned)),
+            Cell(wording.WHAT_DIFFERS[pair.differs_in]),
+            Cell(_differences(facts, pair), "; ".join(pair.declared)),
+            answer,
+        )
     )
 
 
@@ -41,16 +52,20 @@ def _check(holds: bool, text: str) -> Cell:
     return Cell(f"{'✔' if holds else '✘'} {text}", tone=tone)
 
 
+def _same(equal: bool) -> str:
+    return "equal to the base" if equal else "differs from the base"
+
+
 def _proof_row(proof: Proof) -> Row:
-    moved = proof.logit_difference > proof.noise_floor
-    off = "equal to the base" if proof.off_equals_base else "differs from the base"
+    largest, change, off = proof.largest_b, proof.logit_difference, proof.off_equals_base
+    zero = "" if proof.zero_equals_base is None else f"at strength 0 {_same(proof.zero_equals_base)}"
     return Row(
         (
             Cell(proof.tuned),
-            _check(proof.largest_b > 0, wording.small(proof.largest_b)),
-            _check(moved, wording.small(proof.logit_difference)),
+            _NOT_APPLICABLE if largest is None else _check(largest > 0, wording.small(largest)),
+            _NOT_APPLICABLE if change is None else _check(change > proof.noise_floor, wording.small(change)),
             Cell(wording.small(proof.noise_floor)),
-            _check(proof.off_equals_base, off),
+            _NOT_APPLICABLE if off is None else replace(_check(off, _same(off)), note=zero),
         )
     )
 
@@ -83,12 +98,12 @@ def validity_section(facts: ReportFacts) -> Section:
     blocks.append(Table("Pairs: one thing differs in each", pairs, rows))
     if facts.proofs:
         columns = (
-            Column("Adapter"),
+            Column("Tuned"),
             Column("Largest |B|", numeric=True),
-            Column("Largest logit change, on against off", numeric=True),
+            Column("Largest logit change against the base", numeric=True),
             Column("Noise of the engine", numeric=True),
             Column("Switched off"),
         )
         proofs = tuple(_proof_row(proof) for proof in facts.proofs)
-        blocks.append(Table("Proof that each adapter is live", columns, proofs))
+        blocks.append(Table("Proof that each tuned configuration is live", columns, proofs))
     return Section("validity", "Can these be compared?", tuple(blocks))

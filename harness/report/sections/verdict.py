@@ -19,6 +19,7 @@ from harness.report.document import (
     Text,
 )
 from harness.report.facts import ReportFacts
+from harness.report.sections.tuning import FEW, configuration_of, training_of
 
 _WORST_FIRST = (
     EndpointStatus.REGRESSED,
@@ -79,37 +80,85 @@ def _sentence(result: Judgement | GateResult) -> str:
 
 
 def _judgement(judgement: Judgement, alpha: float, alone: bool) -> list[Block]:
+    """One of a few: its banner (unless the report's own says the same) and its rules."""
     mark, tone = wording.VERDICTS[judgement.verdict]
-    blocks: list[Block] = []
-    if not alone:
-        blocks.append(
-            Banner(
-                mark,
-                f"{judgement.verdict.value} · {wording.pair_name(judgement.base, judgement.tuned)}",
-                _sentence(judgement),
-                tone,
-            )
-        )
+    blocks: list[Block] = [] if alone else [Banner(mark, _headline(judgement), _sentence(judgement), tone)]
     if judgement.reasons:
         blocks.append(Bullets(judgement.reasons, tone))
-    if judgement.verdict is Verdict.NOT_COMPARABLE:
-        return blocks
-    if judgement.endpoints:
+    if _has_rules(judgement):
         blocks.append(_rules(judgement, alpha, advisory=False))
-    if judgement.advisory:
+    if _has_rules(judgement) and judgement.advisory:
         table = _rules(judgement, alpha, advisory=True)
         blocks.append(Fold(f"Advisory rules ({len(judgement.advisory)})", (table,)))
     return blocks
 
 
+def _folded(judgement: Judgement, alpha: float) -> Fold:
+    """One of many: its word on the fold, everything else in it."""
+    mark, tone = wording.VERDICTS[judgement.verdict]
+    blocks: list[Block] = [Text(_sentence(judgement))]
+    if judgement.reasons:
+        blocks.append(Bullets(judgement.reasons, tone))
+    if _has_rules(judgement):
+        blocks.append(_rules(judgement, alpha, advisory=False))
+        blocks += [_rules(judgement, alpha, advisory=True)] if judgement.advisory else []
+    return Fold(f"{mark} {_headline(judgement)}", tuple(blocks))
+
+
+def _headline(judgement: Judgement) -> str:
+    return f"{judgement.verdict.value} · {wording.pair_name(judgement.base, judgement.tuned)}"
+
+
+def _has_rules(judgement: Judgement) -> bool:
+    return judgement.verdict is not Verdict.NOT_COMPARABLE and bool(judgement.endpoints)
+
+
 def estimand(facts: ReportFacts) -> str:
-    """Whom the numbers are about: one training run is one adapter, not a recipe."""
-    judged = [judgement.tuned for judgement in facts.verdict.judgements]
-    seeds = {training.seed for training in facts.trainings if training.name in judged}
-    run = f"one training run, seed {min(seeds)}" if len(seeds) == 1 else "one training run each"
+    """Whom the numbers are about: a training run is not its recipe, and a prompt was never trained."""
+    seeds: dict[str, set[int]] = {}
+    given: list[str] = []
+    for judgement in facts.verdict.judgements:
+        own, run = configuration_of(facts, judgement.tuned), training_of(facts, judgement.tuned)
+        if run is not None:
+            family = own.family if own is not None and own.family is not None else judgement.tuned
+            seeds.setdefault(family, set()).add(run.seed)
+        elif own is not None:
+            given.append(judgement.tuned)
+    once = [family for family, used in seeds.items() if len(used) == 1]
+    words = [_one_seed(once, {seed for family in once for seed in seeds[family]})] if once else []
+    words += [_seeds(family, used) for family, used in seeds.items() if len(used) > 1]
+    if given:
+        were, them = ("was", "it") if len(given) == 1 else ("were", "them")
+        words.append(
+            f"{wording.listed(given)} {were} not trained here: statements about {them} are about exactly "
+            "what was measured, and no seed plays a part."
+        )
+    return " ".join(words)
+
+
+def _one_seed(families: list[str], seeds: set[int]) -> str:
+    seed = f" (seed {min(seeds)})" if len(seeds) == 1 else ""
+    each, recipes = (
+        ("one training run", "its recipe")
+        if len(families) == 1
+        else (
+            "one training run each",
+            "their recipes",
+        )
+    )
     return (
-        f"Every statement is about this adapter ({run}), not about this recipe: another seed makes another "
-        "adapter with other numbers. A claim about the recipe needs at least three seeds."
+        f"Every statement about {wording.listed(families)} is about {each}{seed}, not about {recipes}: "
+        "another seed makes other weights with other numbers. A claim about a recipe needs at least three "
+        "seeds."
+    )
+
+
+def _seeds(family: str, seeds: set[int]) -> str:
+    enough = "" if len(seeds) > 2 else " A claim about a recipe needs at least three seeds."
+    return (
+        f"{family} was trained with seeds {wording.listed([str(seed) for seed in sorted(seeds)])}: each "
+        "statement is about one of these runs, and its interval is about the items. How far the runs lie "
+        f"apart shows what another seed may change.{enough}"
     )
 
 
@@ -166,6 +215,9 @@ def verdict_section(facts: ReportFacts) -> Section:
     if not alone and result.judgements:
         blocks.append(Heading("Each tuned configuration (the worst decides)"))
     for judgement in result.judgements:
-        blocks += _judgement(judgement, facts.policy.alpha, alone)
-    blocks += [Text(_certifiable(facts)), Text(estimand(facts))]
+        if len(result.judgements) > FEW:
+            blocks.append(_folded(judgement, facts.policy.alpha))
+        else:
+            blocks += _judgement(judgement, facts.policy.alpha, alone)
+    blocks += [Text(text) for text in (_certifiable(facts), estimand(facts)) if text]
     return Section("verdict", "Verdict", tuple(blocks))

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from harness.training.curve import reading
+from harness.statistics.curves import reading
 
 STEPS = range(1, 61)
 
@@ -85,7 +85,7 @@ def test_two_validations_leave_the_word_to_the_training_loss() -> None:
 
 
 def test_reading_a_curve_needs_no_torch() -> None:
-    code = "import sys, harness.training.curve; print('torch' in sys.modules, 'trl' in sys.modules)"
+    code = "import sys, harness.statistics.curves; print('torch' in sys.modules, 'trl' in sys.modules)"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert seen.stdout.split() == ["False", "False"]

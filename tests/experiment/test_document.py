@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.experiment.located import KeyPath, Place, key_name, locate
+from harness.experiment.document import KeyPath, Place, key_name, parse_document
 from harness.experiment.validate import value_at
 
 FILE = Path("x.toml")
@@ -46,7 +46,7 @@ x = 1
 
 
 def test_odd_corners() -> None:
-    located = locate(ODD, FILE)
+    located = parse_document(ODD, FILE)
     expected = {
         ("a",): (2, 1),
         ("quoted = key",): (3, 1),
@@ -77,14 +77,14 @@ def test_odd_corners() -> None:
 
 
 def test_carriage_returns_and_a_table_named_before_its_parent() -> None:
-    located = locate("[a.b]\r\nx = 1\r\n[a]\r\ny = 2\r\n", FILE)
+    located = parse_document("[a.b]\r\nx = 1\r\n[a]\r\ny = 2\r\n", FILE)
     assert located.place(("a",)) == (3, 2)
     assert located.place(("a", "b", "x")) == (2, 1)
     assert located.lines[1] == "x = 1"
 
 
 def test_an_unwritten_key_is_placed_at_what_holds_it() -> None:
-    located = locate("[a]\nb = 1\n", FILE)
+    located = parse_document("[a]\nb = 1\n", FILE)
     assert located.place(("a", "c", "d")) == (1, 2)
     assert located.place(("z",)) == (1, 1)
 
@@ -222,7 +222,7 @@ def test_every_key_of_any_document_is_found_where_it_was_written(
 ) -> None:
     writer = _Writer(data)
     writer.table(table, ())
-    located = locate(writer.text, FILE)
+    located = parse_document(writer.text, FILE)
     assert located.table == tomllib.loads(writer.text)
     assert {path: located.keys.get(path) for path in writer.places} == writer.places
 
@@ -232,7 +232,7 @@ def test_every_key_of_any_document_is_found_where_it_was_written(
 def test_every_value_has_a_place_and_every_place_a_value(table: dict[str, Any], data: st.DataObject) -> None:
     writer = _Writer(data)
     writer.table(table, ())
-    located = locate(writer.text, FILE)
+    located = parse_document(writer.text, FILE)
     assert set(_paths(located.table, ())) == set(located.keys)
     assert all(value_at(located.table, path) is not None for path in located.keys)
 
