@@ -192,3 +192,13 @@ def test_a_lora_setting_that_does_not_fit_the_model_is_the_persons_to_mend(
     wanted = job(lora={"r": 4, "target_modules": ["no_such_layer"]})
     with pytest.raises(UsageError, match=r"\[tuned.lora\] does not fit this model"):
         run(tmp_path, model_folder, wanted)
+
+
+def test_float16_is_not_trained_on_a_cpu(model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r'base.dtype = "float16" needs loss scaling.*"bfloat16"'):
+        run(tmp_path, model_folder, job(dtype="float16"))
+
+
+def test_without_rows_there_is_nothing_to_train_on(model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\[tuned.lora\]: there are no rows to train on"):
+        run(tmp_path, model_folder, job(rows=NONE))
