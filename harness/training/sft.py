@@ -48,6 +48,23 @@ def train(job: Job, loaded: Loaded, folder: Path, progress: Progress) -> dict[st
     Returns the training's record. Raises RunFailed (a loss that is no number, memory) and UsageError
     (a setting that does not fit the model or its data).
     """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the libraries'; what matters to us is an error
+            return _trained(job, loaded, folder, progress)
+    except torch.OutOfMemoryError as error:
+        raise RunFailed(
+            f"training {job.name} ran out of GPU memory outside of its passes, so smaller ones would not "
+            'help: set optimizer = "paged_adamw_8bit" or weights_dtype = "bfloat16", or train less (lora)'
+        ) from error
+
+
+def _trained(job: Job, loaded: Loaded, folder: Path, progress: Progress) -> dict[str, Any]:
+    if job.base.dtype == "float16" and loaded.device.type == "cpu":
+        raise UsageError(
+            f'{job.table}: base.dtype = "float16" needs loss scaling to be trained, which a CPU has not: '
+            'set it to "bfloat16" or "float32"'
+        )
     rows, validation = _rendered(job, loaded)
     checkpoint = last_checkpoint(folder / CHECKPOINTS)
     set_seed(job.seed)
@@ -57,15 +74,7 @@ def train(job: Job, loaded: Loaded, folder: Path, progress: Progress) -> dict[st
         Watch(progress, trainer.meter, job.recipe, bool(validation.rows), folder / CHECKPOINTS)
     )
     _prove(job, trainer, rows)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _train_from(checkpoint, trainer)
-    except torch.OutOfMemoryError as error:
-        raise RunFailed(
-            f"training {job.name} ran out of GPU memory outside of its passes, so smaller ones would not "
-            'help: set optimizer = "paged_adamw_8bit" or weights_dtype = "bfloat16", or train less (lora)'
-        ) from error
+    _train_from(checkpoint, trainer)
     stopped = _take_best(job, trainer, folder / CHECKPOINTS)
     saved = prepared.save(folder)
     return {

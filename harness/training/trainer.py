@@ -60,10 +60,9 @@ class StepTrainer(SFTTrainer):  # type: ignore[misc]
         sums = []
         for part in micro_batches(inputs, rows, self._packed_length):
             with self.accelerator.autocast():
-                loss, divergence = summed_losses(self.model, part, self.prepared.reference)
-                mean = (loss + self.recipe.kl * divergence) / max(1, trained)
-            self.accelerator.backward(mean)
-            sums.append(torch.stack([loss.detach(), divergence.detach()]))
+                found = summed_losses(self.model, part, self.prepared.reference, self.recipe.kl)
+            self.accelerator.backward(found.objective / max(1, trained))
+            sums.append(torch.stack([found.loss, found.divergence]))
         return *torch.stack(sums).double().sum(dim=0).tolist(), trained
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
@@ -91,7 +90,8 @@ class StepTrainer(SFTTrainer):  # type: ignore[misc]
         sums = []
         for part in micro_batches(inputs, rows, self._packed_length):
             with self.accelerator.autocast():
-                sums.append(torch.stack(summed_losses(self.model, part, self.prepared.reference)))
+                found = summed_losses(self.model, part, self.prepared.reference, self.recipe.kl)
+            sums.append(torch.stack([found.loss, found.divergence]))
         return *torch.stack(sums).double().sum(dim=0).tolist(), _trained(inputs)
 
     @property

@@ -30,7 +30,7 @@ def prove_loss(model: Any, row: TokenRow, autocast: Autocast) -> None:
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     model.eval()
     with autocast():
-        ours, _ = summed_losses(model, {**inputs, "labels": ids}, None)
+        ours = summed_losses(model, {**inputs, "labels": ids}, None, 0.0).loss
         logits = model(**inputs, use_cache=False).logits[0, :-1].float()
     expected = F.cross_entropy(logits, ids[0, 1:], reduction="sum")
     if abs(float(ours - expected)) > LOSS_TOLERANCE * max(1.0, abs(float(expected))):

@@ -101,15 +101,17 @@ def test_initialisations_that_rewrite_the_base_are_stored_as_plain_lora(
     assert all(".lora_" in name for name in load_file(tmp_path / "adapter_model.safetensors"))
 
 
-@pytest.mark.parametrize("kind", ["PiSSA", "fast PiSSA", "CorDA", "EVA", "MiCA", "DoRA", "head saved"])
+@pytest.mark.parametrize("kl", [0.0, 0.5])
+@pytest.mark.parametrize("kind", ["fast PiSSA", "CorDA", "EVA", "MiCA", "DoRA", "head saved"])
 def test_a_killed_training_ends_with_the_unbroken_runs_adapter(
-    kind: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, kl: float, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unbroken = run(tmp_path / "unbroken", model_folder, of(kind))
+    wanted = of(kind, kl=kl, max_steps=4)
+    unbroken = run(tmp_path / "unbroken", model_folder, wanted)
     with killed(monkeypatch, Watch, "on_step_end", 3):
-        run(tmp_path / "killed", model_folder, of(kind))
+        run(tmp_path / "killed", model_folder, wanted)
 
-    record = run(tmp_path / "killed", model_folder, of(kind))
+    record = run(tmp_path / "killed", model_folder, wanted)
 
     assert record["resumed_from"] == 2
     assert_equal((tmp_path / "killed", record), (tmp_path / "unbroken", unbroken))

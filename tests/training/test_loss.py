@@ -70,11 +70,11 @@ def test_loss_and_gradients_are_those_of_the_models_own_logits(
     expected = expected_loss(model, inputs)
     wanted = gradients(model, expected)
 
-    ours, divergence = summed_losses(model, inputs, None)
+    ours = summed_losses(model, inputs, None, 0.0)
 
-    assert float(divergence) == 0
-    assert float(ours) == pytest.approx(float(expected), rel=1e-5)
-    for parameter_name, gradient in gradients(model, ours).items():
+    assert float(ours.divergence) == 0
+    assert float(ours.loss) == float(ours.objective) == pytest.approx(float(expected), rel=1e-5)
+    for parameter_name, gradient in gradients(model, ours.objective).items():
         torch.testing.assert_close(gradient, wanted[parameter_name], rtol=1e-3, atol=1e-4)
 
 
@@ -82,9 +82,9 @@ def test_only_labelled_tokens_count() -> None:
     model, inputs = tiny_model(), padded([9, 5])
     inputs["labels"][:, :4] = -100
 
-    ours, _ = summed_losses(model, inputs, None)
+    ours = summed_losses(model, inputs, None, 0.0)
 
-    assert float(ours) == pytest.approx(float(expected_loss(model, inputs)), rel=1e-5)
+    assert float(ours.loss) == pytest.approx(float(expected_loss(model, inputs)), rel=1e-5)
 
 
 @pytest.mark.parametrize("pieces", [False, True], ids=["at once", "in pieces"])
@@ -97,25 +97,49 @@ def test_the_divergence_is_that_of_the_base_from_the_tuned_model_as_scipy_has_it
     inputs = padded([9, 5, 7])
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
 
-    loss, divergence = summed_losses(tuned, inputs, lambda: contextlib.nullcontext(base))
+    ours = summed_losses(tuned, inputs, lambda: contextlib.nullcontext(base), 0.5)
 
     with torch.no_grad():
-        ours, theirs = (
+        of_base, of_tuned = (
             model(input_ids=ids, attention_mask=mask).logits[:, :-1].softmax(-1) for model in (base, tuned)
         )
     trained = inputs["labels"][:, 1:] != -100
-    per_token = entropy(ours[trained].double().numpy(), theirs[trained].double().numpy(), axis=-1)
-    other_way = entropy(theirs[trained].double().numpy(), ours[trained].double().numpy(), axis=-1)
-    assert float(divergence) == pytest.approx(per_token.sum(), rel=1e-4)
+    per_token = entropy(of_base[trained].double().numpy(), of_tuned[trained].double().numpy(), axis=-1)
+    other_way = entropy(of_tuned[trained].double().numpy(), of_base[trained].double().numpy(), axis=-1)
+    assert float(ours.divergence) == pytest.approx(per_token.sum(), rel=1e-4)
     assert abs(per_token.sum() - other_way.sum()) > 0.01 * per_token.sum()
-    assert float(loss) == pytest.approx(float(expected_loss(tuned, inputs)), rel=1e-5)
+    assert float(ours.loss) == pytest.approx(float(expected_loss(tuned, inputs)), rel=1e-5)
+    assert float(ours.objective) == pytest.approx(float(ours.loss + 0.5 * ours.divergence), rel=1e-6)
+
+
+@pytest.mark.parametrize("pieces", [False, True], ids=["at once", "in pieces"])
+def test_gradients_of_the_divergence_are_those_that_autograd_finds(
+    pieces: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if pieces:
+        monkeypatch.setattr(losses, "LOGITS_HELD", 300 * 4)
+    base, tuned = made(tiny_config(), seed=0), made(tiny_config(), seed=1)
+    inputs = padded([9, 5, 7])
+    trained = inputs["labels"][:, 1:] != -100
+    of_base, of_tuned = (
+        model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        .logits[:, :-1][trained]
+        .log_softmax(-1)
+        for model in (base, tuned)
+    )
+    expected = (of_base.exp() * (of_base - of_tuned)).sum() * 0.5 + expected_loss(tuned, inputs)
+    wanted = gradients(tuned, expected)
+
+    ours = summed_losses(tuned, inputs, lambda: contextlib.nullcontext(base), 0.5)
+
+    for name, gradient in gradients(tuned, ours.objective * 3).items():
+        torch.testing.assert_close(gradient, 3 * wanted[name], rtol=1e-3, atol=1e-4)
 
 
 def test_the_divergence_moves_the_tuned_model_only() -> None:
     base, tuned = tiny_model(seed=0), tiny_model(seed=1)
 
-    _, divergence = summed_losses(tuned, padded([9, 5]), lambda: contextlib.nullcontext(base))
-    divergence.backward()
+    summed_losses(tuned, padded([9, 5]), lambda: contextlib.nullcontext(base), 1.0).objective.backward()
 
     assert all(parameter.grad is None for parameter in base.parameters())
     assert any(parameter.grad is not None and parameter.grad.any() for parameter in tuned.parameters())
@@ -124,9 +148,9 @@ def test_the_divergence_moves_the_tuned_model_only() -> None:
 def test_a_model_is_at_no_distance_from_itself() -> None:
     model = tiny_model()
 
-    _, divergence = summed_losses(model, padded([9, 5]), lambda: contextlib.nullcontext(model))
+    found = summed_losses(model, padded([9, 5]), lambda: contextlib.nullcontext(model), 1.0)
 
-    assert float(divergence) == pytest.approx(0, abs=1e-5)
+    assert float(found.divergence) == pytest.approx(0, abs=1e-5)
 
 
 def test_a_head_of_an_unknown_kind_is_found_out_before_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 
 from harness.errors import RunFailed
 from harness.training import trainer
+from harness.training.watch import Watch
 from tests.training.conftest import NONE, SOME, job, run
+from tests.training.test_resume import killed
 
 Trained = Callable[..., tuple[Path, dict[str, Any]]]
 
@@ -25,10 +27,10 @@ def holding(rows: int) -> Callable[..., Any]:
     """A loss that runs out of memory with more rows than these in one pass."""
     original = trainer.summed_losses
 
-    def limited(model: Any, inputs: Any, reference: Any) -> Any:
+    def limited(model: Any, inputs: Any, reference: Any, weight: float) -> Any:
         if len(inputs["input_ids"]) > rows:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        return original(model, inputs, reference)
+        return original(model, inputs, reference, weight)
 
     return limited
 
@@ -61,23 +63,15 @@ def test_a_pass_that_does_not_fit_is_halved_until_it_does_and_nothing_else_chang
 def test_a_resumed_training_begins_with_the_size_that_was_found(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "summed_losses", holding(1))
+        with killed(monkeypatch, Watch, "on_step_end", 3):
+            run(tmp_path, model_folder, job())
 
-    def kill_at_three(done: int, total: int) -> None:
-        if done == 3:
-            raise Killed
+    record = run(tmp_path, model_folder, job())
 
-    from harness.models.loading import load
-    from harness.training.sft import train
-
-    wanted = job()
-    monkeypatch.setattr(trainer, "summed_losses", holding(1))
-    with pytest.raises(Killed):
-        train(wanted, load(str(model_folder), wanted.base, None), tmp_path, kill_at_three)
-    monkeypatch.undo()
-
-    assert run(tmp_path, model_folder, wanted)["micro_batch_size"] == 1
+    assert record["resumed_from"] == 2
+    assert record["micro_batch_size"] == 1
 
 
 def test_validation_gives_way_to_the_memory_too(
@@ -85,10 +79,10 @@ def test_validation_gives_way_to_the_memory_too(
 ) -> None:
     original = trainer.summed_losses
 
-    def limited(model: Any, inputs: Any, reference: Any) -> Any:
+    def limited(model: Any, inputs: Any, reference: Any, weight: float) -> Any:
         if not torch.is_grad_enabled() and len(inputs["input_ids"]) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-        return original(model, inputs, reference)
+        return original(model, inputs, reference, weight)
 
     monkeypatch.setattr(trainer, "summed_losses", limited)
     record = run(tmp_path, model_folder, job(validation=SOME))
@@ -111,6 +105,17 @@ def test_when_not_one_row_fits_the_error_says_what_to_do(
     monkeypatch.setattr(trainer, "summed_losses", holding(0))
     with pytest.raises(RunFailed, match="not hold one row at a time: lower max_length"):
         run(tmp_path, model_folder, job(validation=NONE))
+
+
+def test_memory_that_ends_outside_of_a_pass_is_answered_with_what_helps(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", full)
+    with pytest.raises(RunFailed, match=r"outside of its passes.*paged_adamw_8bit"):
+        run(tmp_path, model_folder, job())
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(

@@ -42,7 +42,7 @@ def made(kind: str, attention: str) -> Any:
 def alone(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradients with one row a pass."""
     model.zero_grad()
-    loss = sum(summed_losses(model, part, None)[0] for part in micro_batches(inputs, 1, None))
+    loss = sum(summed_losses(model, part, None, 0.0).objective for part in micro_batches(inputs, 1, None))
     loss.backward()  # type: ignore[union-attr]
     return float(loss), {name: each.grad.clone() for name, each in model.named_parameters()}
 
@@ -56,7 +56,7 @@ def test_loss_and_gradients_of_packed_rows_are_the_sums_of_the_rows_alone(kind: 
     (part,) = micro_batches(inputs, len(LENGTHS), 24)
     assert part["input_ids"].shape[0] < len(LENGTHS)
 
-    loss, _ = summed_losses(model, part, None)
+    loss = summed_losses(model, part, None, 0.0).objective
     loss.backward()
 
     assert float(loss) == pytest.approx(expected_loss, rel=1e-5)

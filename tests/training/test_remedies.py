@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,11 @@ def test_the_copy_that_full_is_held_to_does_not_move(
     copies: list[Any] = []
     original = trainer.summed_losses
 
-    def watching(model: Any, inputs: Any, reference: Any) -> Any:
+    def watching(model: Any, inputs: Any, reference: Any, weight: float) -> Any:
         if reference is not None and not copies:
             with reference() as base:
                 copies.append(base)
-        return original(model, inputs, reference)
+        return original(model, inputs, reference, weight)
 
     monkeypatch.setattr(trainer, "summed_losses", watching)
     run(tmp_path, model_folder, job(**METHODS["full"], kl=1.0))
@@ -100,12 +101,12 @@ def test_the_copy_that_partial_is_held_to_shares_what_is_not_trained(
 ) -> None:
     seen: dict[str, bool] = {}
 
-    def watching(model: Any, inputs: Any, reference: Any) -> Any:
+    def watching(model: Any, inputs: Any, reference: Any, weight: float) -> Any:
         if reference is not None:
             with reference() as base:
                 own = {id(parameter) for parameter in model.parameters()}
                 seen.update((name, id(parameter) in own) for name, parameter in base.named_parameters())
-        return original(model, inputs, reference)
+        return original(model, inputs, reference, weight)
 
     original = trainer.summed_losses
     monkeypatch.setattr(trainer, "summed_losses", watching)
@@ -178,8 +179,8 @@ def test_a_validation_loss_that_is_no_number_stops_the_run(
     original = trainer.summed_losses
 
     def failing(*given: Any) -> Any:
-        loss, divergence = original(*given)
-        return (loss if torch.is_grad_enabled() else loss * float("nan")), divergence
+        found = original(*given)
+        return found if torch.is_grad_enabled() else replace(found, loss=found.loss * float("nan"))
 
     monkeypatch.setattr(trainer, "summed_losses", failing)
     with pytest.raises(RunFailed, match="validation loss became nan at step 2"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,12 @@ def test_training_sees_exactly_the_rendered_rows(
     seen: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
     original = trainer.summed_losses
 
-    def watching(model: Any, inputs: Any, reference: Any) -> Any:
+    def watching(model: Any, inputs: Any, reference: Any, weight: float) -> Any:
         for ids, labels, mask in zip(
             inputs["input_ids"], inputs["labels"], inputs["attention_mask"].bool(), strict=True
         ):
             seen.append((tuple(ids[mask].tolist()), tuple(labels[mask].tolist())))
-        return original(model, inputs, reference)
+        return original(model, inputs, reference, weight)
 
     monkeypatch.setattr(trainer, "summed_losses", watching)
     run(tmp_path, model_folder, job(validation=NONE))
@@ -154,8 +155,8 @@ def test_a_loss_that_is_no_longer_a_number_stops_the_run_with_the_step(
     steps = iter([1.0, 1.0, float(value)])
 
     def failing(*given: Any) -> Any:
-        loss, divergence = original(*given)
-        return loss * next(steps), divergence
+        found, factor = original(*given), next(steps)
+        return replace(found, objective=found.objective * factor, loss=found.loss * factor)
 
     monkeypatch.setattr(trainer, "summed_losses", failing)
     with pytest.raises(RunFailed, match=rf"training loss became {value} at step 3; lower learning_rate"):
@@ -175,9 +176,12 @@ def test_a_gradient_that_is_no_longer_a_number_stops_the_run_before_the_weights_
             return gradient * float("nan")
 
     original = trainer.summed_losses
-    monkeypatch.setattr(
-        trainer, "summed_losses", lambda *given: (Spoilt.apply(original(*given)[0]), original(*given)[1])
-    )
+
+    def spoilt(*given: Any) -> Any:
+        found = original(*given)
+        return replace(found, objective=Spoilt.apply(found.objective))
+
+    monkeypatch.setattr(trainer, "summed_losses", spoilt)
     with pytest.raises(RunFailed, match=r"gradient norm became nan at step 1"):
         run(tmp_path, model_folder, job(validation=NONE))
 
@@ -188,3 +192,13 @@ def test_a_lora_setting_that_does_not_fit_the_model_is_the_persons_to_mend(
     wanted = job(lora={"r": 4, "target_modules": ["no_such_layer"]})
     with pytest.raises(UsageError, match=r"\[tuned.lora\] does not fit this model"):
         run(tmp_path, model_folder, wanted)
+
+
+def test_float16_is_not_trained_on_a_cpu(model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r'base.dtype = "float16" needs loss scaling.*"bfloat16"'):
+        run(tmp_path, model_folder, job(dtype="float16"))
+
+
+def test_without_rows_there_is_nothing_to_train_on(model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\[tuned.lora\]: there are no rows to train on"):
+        run(tmp_path, model_folder, job(rows=NONE))
