@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.comparison.facts import DiffersIn
+from harness.experiment.model_checks import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from harness.experiment.model_source import ModelSource, model_source
 from harness.experiment.schema import TRAINED, LoadedExperiment, Method, Prompting, Quantization, Tuned
 from harness.fingerprints import SourceFingerprints, measured_inputs, model_inputs, training_inputs
-from harness.store.artifacts import Step, step
+from harness.store.artifacts import Step, file_digest, step
 
 TaskKey = tuple[str, str]
 
@@ -155,7 +156,9 @@ class Maker:
     def _change(self, name: str, model: Mapping[str, Any], recipe: Tuned, seed: int | None) -> Step | None:
         if recipe.adapter is not None:
             adapter = self._source(recipe.adapter, recipe.revision)
-            return step("adapters", name, {**model, "adapter": dict(adapter.identity)})
+            base = self.loaded.experiment.base  # its names are what the adapter's own word is checked against
+            names = [base.model, *base.aliases]
+            return step("adapters", name, {**model, "adapter": _content(adapter), "base_names": names})
         if seed is None:
             return None
         kind = _KIND_OF_STEP[CHANGES[recipe.method]]
@@ -187,6 +190,14 @@ class Maker:
         if not prompts:
             return None
         return step("generations", f"{made.name} writes", {**made.inputs, "prompts": prompts})
+
+
+def _content(adapter: ModelSource) -> dict[str, str]:
+    """Adapters of one rank have equal sizes, so a folder is known by the bytes of its two files."""
+    files = [Path(adapter.location) / name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)]
+    if adapter.kind != "folder" or not all(file.is_file() for file in files):
+        return dict(adapter.identity)
+    return {file.name: file_digest(file) for file in files}
 
 
 def _conversion(source: ModelSource) -> Step | None:

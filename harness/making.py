@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import AutoTokenizer
-
 from harness.configurations import Configuration
 from harness.data.task_rows import task_rows
 from harness.data.training_rows import Mixture, TrainingRows, mixed, training_rows
@@ -16,12 +14,12 @@ from harness.experiment.model_source import model_source
 from harness.experiment.schema import Base, LoadedExperiment, Quantization, Replay, Tuned
 from harness.models.conversion import loadable
 from harness.models.kinship import import_adapter
-from harness.models.loading import load, release
+from harness.models.loading import load, release, tokenizer_of
 from harness.plan import Plan
 from harness.progress import Progress
 from harness.scoring.prepared import NO_PROMPT, SuiteTask
 from harness.scoring.recording import Place
-from harness.scoring.session import Change, Group, Target, measure_group
+from harness.scoring.session import Against, Change, Group, Target, measure_group
 from harness.statistics.curves import reading
 from harness.store.artifacts import Step, Store
 from harness.tasks.compile import compile_task
@@ -128,7 +126,7 @@ class _Making:
         assert recipe is not None
         assert recipe.adapter is not None  # all other changes have been trained by now
         source = model_source(recipe.adapter, recipe.revision, self.loaded.root)
-        tokenizer = AutoTokenizer.from_pretrained(self.location(configuration), revision=self.base.revision)
+        tokenizer = tokenizer_of(self.location(configuration), self.base)
         scales = len(recipe.strengths) > 1 or recipe.strengths != (1.0,)
         record = import_adapter(source, self.base, tokenizer, scales, self.place.store.begin(step))
         self.place.store.finish(step, record)
@@ -164,23 +162,25 @@ def _build_registered(tasks: Sequence[SuiteTask]) -> None:
 def _groups(making: _Making, plan: Plan, tasks: Sequence[SuiteTask]) -> list[Group]:
     """One load for each model and quantisation of which something is missing."""
     base = plan.configuration("base")
-    gathered: dict[tuple[str, Quantization | None], list[Configuration]] = {}
+    gathered: dict[tuple[str, str | None, Quantization | None], list[Configuration]] = {}
     for configuration in plan.configurations:
         if any(not making.place.store.has(step) for step in configuration.steps()):
-            key = (making.location(configuration), configuration.quantization)
+            key = (making.location(configuration), configuration.source.revision, configuration.quantization)
             gathered.setdefault(key, []).append(configuration)
     return [
         Group(
             location=location,
             identity=", ".join(f"{key} {value}" for key, value in members[0].source.identity.items()),
-            base_location=None if members[0].source == base.source else making.location(base),
+            against=None
+            if members[0].source == base.source
+            else Against(making.location(base), making.base_of(base)),
             base=making.base_of(members[0]),
             quantization=quantization,
             targets=tuple(_target(each, making.place.store) for each in members),
             tasks=tuple(tasks),
             prompts=making.loaded.experiment.generate,
         )
-        for (location, quantization), members in gathered.items()
+        for (location, _, quantization), members in gathered.items()
     ]
 
 

@@ -28,7 +28,7 @@ MARKS = {
 @store_option
 @click.option("--format", "form", type=click.Choice(["human", "json"]), default="human", show_default=True)
 def command(experiment: Path, overrides: tuple[str, ...], store: Path | None, form: str) -> int:
-    """Judge stored results. Reads neither weights nor data and never imports torch.
+    """Judge stored results. Reads no weights, and of data only whether it is still what was measured.
 
     0 pass · 1 quality regressed · 4 inconclusive, not comparable or nothing measured · 2 usage ·
     3 a damaged store · 70 a bug. The worst of several experiments decides.

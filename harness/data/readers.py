@@ -11,6 +11,8 @@ from typing import Any
 from harness.data.rows import Row
 from harness.errors import ConfigurationError, MissingExtra, Problem
 
+LARGEST_CELL = 1 << 30
+
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
@@ -74,6 +76,7 @@ def read_json(file: Path) -> Iterator[Row | Problem]:
 
 def read_csv(file: Path) -> Iterator[Row | Problem]:
     """Comma-separated with a header line; every value is text."""
+    csv.field_size_limit(LARGEST_CELL)  # the module's own 128 KiB are less than a long document
     try:
         with open(file, encoding="utf-8-sig", newline="") as stream:
             yield from _csv_rows(csv.reader(stream, strict=True), file)

@@ -6,7 +6,8 @@ itself (HARNESS_SETS). A field without a value here stays PEFT's own default.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -187,3 +188,24 @@ class LoraFields(_Fields):
                 "`lora_bias` works neither with DoRA nor with a named initialisation; take one of the two out"
             )
         return self
+
+
+# Fields of a LoRA adapter that no scale takes back, so that strength 0 would not be the base.
+_UNSCALED = {
+    "use_dora": "DoRA also changes the magnitudes of the base's weights, and those have no scale",
+    "modules_to_save": "it trains whole copies of modules, and a copy has no scale",
+    "lora_bias": "it trains biases, and only the adapter's matrices are scaled",
+    "trainable_token_indices": "it trains rows of the embedding, and those have no scale",
+}
+
+
+def unscaled(fields: Mapping[str, Any]) -> list[str]:
+    """Why an adapter with these settings has no strength but its own; empty for plain LoRA."""
+    reasons = [f"`{key}`: {why}" for key, why in _UNSCALED.items() if fields.get(key)]
+    if fields.get("bias", "none") != "none":
+        reasons.append(
+            f'`bias = "{fields["bias"]}"`: it trains the base\'s own biases, and those have no scale'
+        )
+    if fields.get("init_lora_weights") == "loftq":
+        reasons.append('`init_lora_weights = "loftq"`: it begins by changing the base\'s own weights')
+    return reasons

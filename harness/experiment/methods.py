@@ -9,6 +9,7 @@ from harness.errors import Problem
 from harness.experiment.document import KeyPath
 from harness.experiment.keys import keys
 from harness.experiment.located import Located
+from harness.experiment.lora_fields import unscaled
 from harness.experiment.model_checks import is_hub_id
 from harness.experiment.project import Project
 from harness.experiment.schema import TRAINED, Base, Method, Tuned
@@ -44,13 +45,6 @@ _WHY_NOT_QUANTIZED = {
     "partial": "4-bit weights cannot be trained",
     "full": "4-bit weights cannot be trained",
 }
-# Fields of a LoRA adapter that no scale takes back, so that strength 0 would not be the base.
-_UNSCALED = {
-    "use_dora": "DoRA also changes the length of the base's weights, and that has no scale",
-    "modules_to_save": "it trains whole copies of modules, and a copy has no scale",
-    "lora_bias": "it trains biases, and only the adapter's matrices are scaled",
-    "trainable_token_indices": "it trains rows of the embedding, and those have no scale",
-}
 
 
 def has_use(key: str, method: Method) -> bool:
@@ -69,7 +63,17 @@ def check_tuned(
         *_check_loaded(located, name, tuned, project),
         *_check_numbers(located, name, tuned),
         *_check_strengths(located, name, tuned, project),
+        *_check_biases(located, name, tuned),
     ]
+
+
+def _check_biases(located: Located, name: str, tuned: Tuned) -> list[Problem]:
+    """Trained biases of the base stay on when an adapter is switched off, so no proof could ever hold."""
+    if tuned.lora.get("bias", "none") == "none":
+        return []
+    at: KeyPath = ("tuned", name, "lora", "bias")
+    message = f"`{located.name(at)}` trains the base's own biases, which no adapter can switch off"
+    return [located.problem(at, message, "take it out, or write lora_bias = true for biases of the adapter")]
 
 
 def check_what_is_trained_on(located: Located, tuned: Mapping[str, Tuned]) -> list[Problem]:
@@ -208,14 +212,7 @@ def _check_strengths(located: Located, name: str, tuned: Tuned, project: Project
         fields = project.adapter_config(tuned.adapter) if tuned.adapter is not None else {}
     elif tuned.method not in ("lora", "qlora"):
         return problems
-    reasons = [f"`{key}`: {why}" for key, why in _UNSCALED.items() if fields.get(key)]
-    if fields.get("bias", "none") != "none":
-        reasons.append(
-            f'`bias = "{fields["bias"]}"`: it trains the base\'s own biases, and those have no scale'
-        )
-    if fields.get("init_lora_weights") == "loftq":
-        reasons.append('`init_lora_weights = "loftq"`: it begins by changing the base\'s own weights')
-    for reason in reasons:
+    for reason in unscaled(fields):
         message = f"`{located.name(at)}` cannot be measured with {reason}"
         problems.append(located.problem(at, message, "take one of the two out"))
     return problems

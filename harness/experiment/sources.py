@@ -10,9 +10,11 @@ import difflib
 import glob
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from math import inf
 from pathlib import Path
+from posixpath import normpath
 from typing import NamedTuple
 
 from harness.errors import ConfigurationError, Problem
@@ -63,21 +65,34 @@ def sliced(text: str) -> tuple[str, slice]:
 class Rows(NamedTuple):
     """A part of a source's rows: those from `first` on, before `end`."""
 
-    source: str
+    source: Source | str
     first: int
     end: float
 
 
 def rows_of(text: str, limit: object = None) -> Rows:
     """The rows that a source's text names, of which at most `limit` are read."""
-    source, part = sliced(text)
+    named, part = sliced(text)
     first = part.start or 0
     end = inf if part.stop is None else part.stop
-    return Rows(source, first, min(end, first + limit) if isinstance(limit, int) else end)
+    return Rows(_meant(named), first, min(end, first + limit) if isinstance(limit, int) else end)
+
+
+def _meant(text: str) -> Source | str:
+    """The source however it is written: `./rows.jsonl` is `rows.jsonl`, `hub:x` is `hub:x@main#train`."""
+    try:
+        source = parse_source(text)
+    except ConfigurationError:
+        return text  # told elsewhere
+    return FileSource(normpath(source.pattern)) if isinstance(source, FileSource) else source
 
 
 def overlap(one: Rows, other: Rows) -> bool:
-    """Whether two sources share rows, as far as their texts tell."""
+    """Whether two sources share rows, as far as their texts tell; a pattern shares what matches it."""
+    if isinstance(one.source, FileSource) and isinstance(other.source, FileSource):
+        left, right = one.source.pattern, other.source.pattern
+        if left != right:
+            return fnmatchcase(left, right) or fnmatchcase(right, left)
     return one.source == other.source and max(one.first, other.first) < min(one.end, other.end)
 
 

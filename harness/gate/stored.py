@@ -1,4 +1,4 @@
-"""The gate on a stored run: reads the store, and neither weights nor data."""
+"""The gate on a stored run: reads the store, and of data only whether it is still what was measured."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ def _changed(source: str, parts: Mapping[str, str], root: Path) -> list[str]:
     except ConfigurationError:
         return []
     return [
-        name
-        for name, digest in parts.items()
-        if digest.startswith("sha256:") and now.get(name, digest) != digest
+        name for name, digest in now.items() if digest.startswith("sha256:") and parts.get(name) != digest
     ]
 
 
@@ -75,27 +73,26 @@ def stored_comparison(tuned: str, fingerprint: str, store: Store) -> Comparison:
 def strength_curves(record: RunRecord, store: Store, policy: Gate) -> tuple[StrengthCurve, ...]:
     """For every family and seed that was measured at several strengths: all of them, and which to use."""
     pairs = {pair.tuned: pair for pair in record.pairs}
-    groups: dict[tuple[str, int | None], list[tuple[RecordedConfiguration, RecordedPair, str]]] = {}
+    groups: dict[tuple[str, int | None], list[RecordedConfiguration]] = {}
     for entry in record.configurations:
-        pair = pairs.get(entry.name)
-        if pair is not None and pair.validation is not None and entry.family is not None:
-            groups.setdefault((entry.family, entry.seed), []).append((entry, pair, pair.validation))
+        if entry.family is not None and entry.change is not None:
+            groups.setdefault((entry.family, entry.seed), []).append(entry)
     return tuple(
-        strength_curve(
-            family,
-            seed,
-            [
-                StrengthPoint(
-                    strength=entry.strength,
-                    tuned=entry.name,
-                    validation=stored_comparison(entry.name, validation, store),
-                    test=stored_comparison(entry.name, pair.comparison, store),
-                )
-                for entry, pair, validation in entries
-            ],
-            policy,
-        )
+        strength_curve(family, seed, [_point(entry, pairs[entry.name], store) for entry in entries], policy)
         for (family, seed), entries in groups.items()
+        if len(entries) > 1
+    )
+
+
+def _point(entry: RecordedConfiguration, pair: RecordedPair, store: Store) -> StrengthPoint:
+    """Without validation items its comparison on them is there and empty."""
+    test = stored_comparison(entry.name, pair.comparison, store)
+    nothing = Comparison(base=pair.base, tuned=pair.tuned, differs_in=pair.differs_in)
+    return StrengthPoint(
+        strength=entry.strength,
+        tuned=entry.name,
+        validation=stored_comparison(entry.name, pair.validation, store) if pair.validation else nothing,
+        test=test,
     )
 
 

@@ -59,10 +59,10 @@ def strength_curve(
     within = [(point, gain) for point, gain, over in candidates if over <= 0]
     if within:
         point, gain = max(within, key=lambda each: (each[1], -each[0].strength))
-        reason = (
-            f"it gains most on the domain's validation items ({number('rate', gain)}) of the "
-            f"{len(within)} of {len(candidates)} strengths that keep general ability within the limits there"
-        )
+        kept = f"the {len(within)} of {len(candidates)} that keep general ability within the limits there"
+        if not any(_decides(task, "general") for task in point.validation.tasks):
+            kept = f"all {len(candidates)}, for no general task has validation items"
+        reason = f"it gains most on the domain's validation items ({number('rate', gain)}) of {kept}"
         return _curve(family, seed, ordered, point, reason)
     point, gain, _ = min(candidates, key=lambda each: (each[2], each[0].strength))
     reason = (

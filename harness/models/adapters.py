@@ -13,6 +13,7 @@ from peft import PeftModel
 from peft.helpers import rescale_adapter_scale
 
 from harness.errors import RunFailed
+from harness.experiment.lora_fields import unscaled
 from harness.models.loading import Attached, Loaded
 
 WEIGHTS = "adapter_model.safetensors"
@@ -58,26 +59,10 @@ def declared_configuration(folder: Path) -> dict[str, Any]:
 
 
 def why_not_scalable(declared: dict[str, Any]) -> str | None:
-    """Why an adapter has no strength but its own; None for plain LoRA.
-
-    Scaling multiplies B·A. What does not pass through it keeps its full weight at any strength: DoRA's
-    magnitudes, whole modules that were saved, trained biases and tokens.
-    """
+    """Why an adapter has no strength but its own; None for plain LoRA, whose B·A is scaled."""
     if declared.get("peft_type", "LORA") != "LORA":
         return f"{declared['peft_type']} adapters cannot be scaled, only LoRA"
-    for key, reason in _UNSCALED.items():
-        if declared.get(key) not in (None, False, "none", [], {}):
-            return f"`{key}` {reason}"
-    return None
-
-
-_UNSCALED = {
-    "use_dora": "learns magnitudes, which no scale of B·A takes back",
-    "modules_to_save": "keeps whole trained modules, which are not scaled",
-    "bias": "trains biases of the base, which are not scaled",
-    "lora_bias": "adds a bias that is not scaled with B·A",
-    "trainable_token_indices": "trains embeddings of tokens, which are not scaled",
-}
+    return next(iter(unscaled(declared)), None)
 
 
 def _largest(model: Any) -> float:

@@ -24,6 +24,9 @@ from harness.models.adapters import CONFIGURATION, WEIGHTS, declared_configurati
 from harness.models.loading import Loaded
 from harness.store.artifacts import file_digest
 
+PROMPT_LEARNING = frozenset(
+    {"PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "ADAPTION_PROMPT"}
+)
 # Of a hub repository only what is read: never a pickle, never code.
 _FILES = [CONFIGURATION, WEIGHTS, "tokenizer*", "special_tokens_map.json", "*.jinja"]
 
@@ -34,14 +37,12 @@ class Family:
 
     architecture: str
     vocabulary: str
-    chat_template: str | None
 
 
 def family_of(loaded: Loaded) -> Family:
     return Family(
         architecture=str(loaded.model.config.model_type),
         vocabulary=vocabulary_digest(loaded.tokenizer),
-        chat_template=template_digest(loaded.tokenizer),
     )
 
 
@@ -75,6 +76,11 @@ def import_adapter(
     """
     given = _fetched(source)
     declared = declared_configuration(given)
+    if declared.get("peft_type") in PROMPT_LEARNING:
+        raise UsageError(
+            f"{source.location} is a {declared['peft_type']} adapter, which puts tokens before the prompt: "
+            "it cannot be switched on one base. Adapters of weights (LoRA and its kin) can be measured"
+        )
     if not (given / WEIGHTS).is_file():
         raise RunFailed(f"{given} holds no {WEIGHTS} (only safetensors adapters are read)")
     reason = why_not_scalable(declared) if scales else None
@@ -122,8 +128,11 @@ def _tokenizer_problems(given: Path, base_tokenizer: Any) -> list[str]:
         return []
     own = AutoTokenizer.from_pretrained(given, trust_remote_code=False)
     problems = []
-    if vocabulary_digest(own) != vocabulary_digest(base_tokenizer):
-        problems.append("the tokenizer beside the adapter has another vocabulary than the base's")
+    if not base_tokenizer.get_vocab().items() <= own.get_vocab().items():  # an added padding token is fine
+        problems.append(
+            "the tokenizer beside the adapter has another vocabulary than the base's; if it was trained "
+            "with the base's own, delete the tokenizer's files from the adapter's folder"
+        )
     if own.chat_template and template_digest(own) != template_digest(base_tokenizer):
         problems.append(
             "the adapter was saved with another chat template than the base's; save it as a file and name "

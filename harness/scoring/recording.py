@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -17,7 +18,7 @@ from harness.progress import Progress
 from harness.scoring.language_model import TreeLM
 from harness.scoring.measure import Asking, measure, prompt_hash
 from harness.scoring.prepared import Prepared
-from harness.store.artifacts import Step, Store
+from harness.store.artifacts import Step, Store, write_text
 from harness.store.measurements import (
     ITEMS_FILE,
     Item,
@@ -51,6 +52,7 @@ class Subject:
 def record_measurement(subject: Subject, task: Prepared, step: Step, place: Place) -> None:
     """Score the items that are missing, appending each batch; the record comes last."""
     folder = place.store.begin(step)
+    _forget_other_weights(folder, subject.weights_sha256)
     asked = {document.item: prompt_hash(document.instances) for document in task.documents}
     items = [item for item in recover_items(folder / ITEMS_FILE) if asked.get(item.item) == item.prompt_hash]
     restart_items(folder / ITEMS_FILE, items)
@@ -82,6 +84,14 @@ def record_measurement(subject: Subject, task: Prepared, step: Step, place: Plac
     made_by = {"machine": machine_name(), "weights_sha256": subject.weights_sha256}
     place.store.finish(step, {**measurement_record(measurement), **made_by})
     place.progress.end(f"{len(items)} items")
+
+
+def _forget_other_weights(folder: Path, weights_sha256: str | None) -> None:
+    """A killed run does not go on from items of weights that were deleted and trained again since."""
+    mark, digest = folder / "weights_sha256", weights_sha256 or "as loaded"
+    if mark.is_file() and mark.read_text(encoding="utf-8") != digest:
+        restart_items(folder / ITEMS_FILE, [])
+    write_text(mark, digest)
 
 
 def _per_item(metrics: Mapping[str, Metric], items: Sequence[Item]) -> dict[str, Metric]:

@@ -53,16 +53,24 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Against:
+    """The experiment's base: where it is loaded from, and how."""
+
+    location: str
+    base: Base
+
+
+@dataclass(frozen=True)
 class Group:
     """Configurations that share one load: the same model at the same quantisation.
 
-    identity: what the loaded model is, for the record; `base_location` is the experiment's base where the
-    group is another checkpoint, which is proved against it, else None.
+    identity: what the loaded model is, for the record
+    against:  the experiment's base, where the group is another checkpoint that is proved against it
     """
 
     location: str
     identity: str
-    base_location: str | None
+    against: Against | None
     base: Base
     quantization: Quantization | None
     targets: tuple[Target, ...]
@@ -82,7 +90,7 @@ class _Reference:
 def measure_group(group: Group, place: Place) -> None:
     """Make every missing step of the group. Raises RunFailed; what is scored by then is kept."""
     try:
-        base = _base_of(group) if group.base_location else None
+        base = _base_of(group, group.against) if group.against else None
         release()
         loaded = load(group.location, group.base, group.quantization)
         preparation = Preparation(group.tasks, loaded, group.base.apply_chat_template)
@@ -90,6 +98,8 @@ def measure_group(group: Group, place: Place) -> None:
         for change, targets in groupby(group.targets, key=lambda target: target.change):
             if base is None and not is_bare(loaded, session.reference.probe):
                 # Some adapters (modules_to_save) leave their weights behind when they go.
+                del loaded  # two would be held while the second is loaded
+                release()
                 loaded = load(group.location, group.base, group.quantization)
             with _attached(loaded, change) as attached:
                 for target in targets:
@@ -100,10 +110,10 @@ def measure_group(group: Group, place: Place) -> None:
         raise RunFailed(f"measuring ran out of GPU memory: {error}") from error
 
 
-def _base_of(group: Group) -> _Reference:
+def _base_of(group: Group, against: Against) -> _Reference:
     """The experiment's base, loaded for its logits alone and let go of again."""
-    loaded = load(str(group.base_location), group.base, group.quantization)
-    return _reference(loaded, Preparation(group.tasks, loaded, group.base.apply_chat_template))
+    loaded = load(against.location, against.base, group.quantization)
+    return _reference(loaded, Preparation(group.tasks, loaded, against.base.apply_chat_template))
 
 
 def _reference(loaded: Loaded, preparation: Preparation) -> _Reference:

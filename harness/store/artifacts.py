@@ -32,7 +32,7 @@ STEP_FILE = "step.json"
 class Step:
     """Something that is made once and kept: named by the hash of what it is made from.
 
-    kind: models, adapters, proofs, measurements, generations or comparisons (a folder of the store)
+    kind: models, adapters, weights, proofs, measurements, generations or comparisons (a folder of the store)
     name: for people ("lora", "lora on medical/chapter")
     inputs: what it is made from, as JSON values; empty where a record names a step that was made
     """

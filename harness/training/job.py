@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class Job:
     @property
     def table(self) -> str:
         """Where the person wrote the recipe."""
-        return f"[tuned.{self.name.partition('-seed')[0]}]"
+        return f"[tuned.{re.sub(r'-seed-?[0-9]+$', '', self.name)}]"
 
 
 @dataclass(frozen=True)

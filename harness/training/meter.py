@@ -56,4 +56,7 @@ class Meter:
 
     def restore(self, folder: Path) -> None:
         """Go on from a checkpoint's counts."""
-        vars(self).update(json.loads((folder / METER).read_text(encoding="utf-8")))
+        state = json.loads((folder / METER).read_text(encoding="utf-8"))
+        # Who sets it lower after running out of memory goes on with what was set.
+        state["micro_batch_size"] = min(self.micro_batch_size, state["micro_batch_size"])
+        vars(self).update(state)

@@ -40,7 +40,7 @@ def test_the_greatest_gain_within_the_limits_is_chosen(point: Any) -> None:
 
     assert strength == 0.5, "at 1 it loses 10 points on a general task, more than the 6.5 that are allowed"
     assert "+20.0 pp" in reason
-    assert "2 of 3 strengths" in reason
+    assert "the 2 of 3 that keep" in reason
 
 
 def test_of_two_that_gain_the_same_the_weaker_is_chosen(point: Any) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from peft import LoraConfig, get_peft_model
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from harness.errors import RunFailed, UsageError
 from harness.experiment.model_source import ModelSource, model_source
@@ -64,7 +66,11 @@ def test_an_adapter_of_another_base_is_named_with_the_remedy(tmp_path: Path) -> 
 def test_another_vocabulary_or_chat_template_beside_the_adapter_is_a_problem(tmp_path: Path) -> None:
     given = adapter(tmp_path / "given")
     tokenizer = tiny_tokenizer()
-    tokenizer.add_tokens(["brand-new"])
+    vocabulary = json.loads(tokenizer.backend_tokenizer.to_str())
+    first, second = list(vocabulary["model"]["vocab"])[40:42]
+    numbers = vocabulary["model"]["vocab"]
+    numbers[first], numbers[second] = numbers[second], numbers[first]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(vocabulary)))
     tokenizer.chat_template = "{{ messages[0]['content'] }}"
     tokenizer.save_pretrained(given)
 
@@ -81,6 +87,26 @@ def test_the_base_s_own_tokenizer_beside_the_adapter_is_none(tmp_path: Path) -> 
     tiny_tokenizer().save_pretrained(given)
 
     assert imported(given, tmp_path / "kept")["problems"] == []
+
+
+def test_a_padding_token_added_beside_the_adapter_is_no_problem(tmp_path: Path) -> None:
+    given = adapter(tmp_path / "given")
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "<padding>"})
+    tokenizer.save_pretrained(given)
+
+    assert imported(given, tmp_path / "kept")["problems"] == []
+
+
+def test_an_adapter_that_puts_tokens_before_the_prompt_is_refused(tmp_path: Path) -> None:
+    given = adapter(tmp_path / "given")
+    declared = json.loads((given / CONFIGURATION).read_text(encoding="utf-8"))
+    (given / CONFIGURATION).write_text(
+        json.dumps({**declared, "peft_type": "PREFIX_TUNING"}), encoding="utf-8"
+    )
+
+    with pytest.raises(UsageError, match="tokens before the prompt"):
+        imported(given, tmp_path / "kept")
 
 
 def test_a_pickle_is_never_read(tmp_path: Path) -> None:
@@ -103,7 +129,7 @@ def test_a_damaged_configuration_is_named(tmp_path: Path) -> None:
     ("options", "reason"),
     [
         ({"use_dora": True}, "magnitudes"),
-        ({"modules_to_save": ["lm_head"]}, "whole trained modules"),
+        ({"modules_to_save": ["lm_head"]}, "copies of modules"),
         ({"bias": "all"}, "biases"),
     ],
 )
@@ -127,8 +153,8 @@ def test_an_adapter_that_is_no_lora_refuses_strengths(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_is_of_the_family_when_architecture_and_vocabulary_are_equal() -> None:
-    base = Family("llama", "a1", None)
+    base = Family("llama", "a1")
 
-    assert family_problems(base, Family("llama", "a1", "its own")) == ()
-    assert "not one family" in family_problems(base, Family("gpt2", "a1", None))[0]
-    assert "another vocabulary" in family_problems(base, Family("llama", "b2", None))[0]
+    assert family_problems(base, Family("llama", "a1")) == ()
+    assert "not one family" in family_problems(base, Family("gpt2", "a1"))[0]
+    assert "another vocabulary" in family_problems(base, Family("llama", "b2"))[0]
