@@ -85,7 +85,7 @@ def entry(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except OSError as error:
         # A full disk, a folder without permission: the machine's, not a bug of ours.
-        print(f"error: {error}\nWhat was finished is kept; run again to go on.", file=sys.stderr)
+        print(visible(f"error: {error}\nWhat was finished is kept; run again to go on."), file=sys.stderr)
         return EXIT_RUN_FAILED
     except BaseException:
         traceback.print_exc()

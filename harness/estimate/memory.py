@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.estimate.quantities import Note, Source
 from harness.estimate.sizes import ModelSize
+from harness.experiment.lora_fields import REWRITES_BASE
 from harness.experiment.schema import Partial, Quantization, Tuned
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -60,6 +61,13 @@ def from_parts(parts: Mapping[str, float], *notes: Note) -> Memory:
     return Memory(sum(whole.values()), "estimated", whole, notes)
 
 
+def _frozen_copy(recipe: Tuned, held: Held, trained: int) -> float:
+    """What `kl` holds beside the model. An adapter is switched off, unless it began by changing the base."""
+    if recipe.method in ("lora", "qlora"):
+        return _weights(held) if str(recipe.lora.get("init_lora_weights")).startswith(REWRITES_BASE) else 0
+    return trained * BYTES[held.dtype]
+
+
 def training_parts(recipe: Tuned, held: Held, rows: int, row_tokens: int) -> dict[str, float]:
     """What a training holds with `rows` rows of `row_tokens` tokens in a pass.
 
@@ -76,7 +84,7 @@ def training_parts(recipe: Tuned, held: Held, rows: int, row_tokens: int) -> dic
         "adapter": trained * each if on_adapter else 0,
         "gradients": trained * each,
         "optimiser": _optimiser(recipe, size, trained, each),
-        "frozen copy": trained * BYTES[held.dtype] if recipe.kl and not on_adapter else 0,
+        "frozen copy": _frozen_copy(recipe, held, trained) if recipe.kl else 0,
         # Autocast keeps the weights in 16 bits too while their activations wait for the backward pass.
         "16-bit copies": trained * BYTES[held.dtype] if narrow else 0,
         "activations": _activations(recipe, held, tokens),

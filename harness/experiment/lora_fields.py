@@ -26,6 +26,9 @@ LEFT_OUT = frozenset(
     }
 )
 
+# Initialisations that move a part of the base's own weights into the adapter.
+REWRITES_BASE = ("pissa", "olora", "corda")
+
 # PEFT dispatches on the text; `pissa_niter_<n>` carries a number.
 _Initialisation = Literal["gaussian", "eva", "olora", "pissa", "corda", "loftq", "orthogonal", "mica"]
 _PissaSteps = Annotated[str, Field(pattern=r"^pissa_niter_\d+$")]

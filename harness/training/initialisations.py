@@ -17,6 +17,7 @@ from peft.tuners.lora.corda import preprocess_corda
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from harness.errors import UsageError
+from harness.experiment.lora_fields import REWRITES_BASE
 from harness.training.loss import causal_model, hidden_states
 from harness.training.rendering import TokenRow
 
@@ -48,7 +49,7 @@ _LOST_IN_CONVERSION = (
 def rewrites_base(config: LoraConfig) -> bool:
     """Whether the initialisation takes something out of the base's weights."""
     named = str(config.init_lora_weights).lower()
-    return named.startswith(("pissa", "olora", "corda"))
+    return named.startswith(REWRITES_BASE)
 
 
 def refuse_what_cannot_be_kept(config: LoraConfig, quantised: bool, table: str) -> None:
