@@ -68,6 +68,23 @@ def with_methods(root: Path, model: Path) -> Project:
     return project
 
 
+def with_one(root: Path, model: Path, settings: str) -> Project:
+    """A project whose only tuned configuration is not trained here."""
+    project = write_project(root, model)
+    text = project.file.read_text(encoding="utf-8")
+    start, stop = text.index("[data.train]"), text.index("[suites]")
+    project.file.write_text(f"{text[:start]}[tuned.lora]\n{settings}\n{text[stop:]}", encoding="utf-8")
+    return project
+
+
+def trained_adapter(project: Project, folder: Path) -> Path:
+    """A copy of the adapter that the project trained, as somebody else would be given it."""
+    trained = make_plan(load_experiment(project.file)).configuration("lora").change
+    assert trained is not None
+    shutil.copytree(Store(project.store).folder(trained), folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Project:
     project = with_methods(tmp_path_factory.mktemp("methods"), model_folder)
@@ -200,16 +217,9 @@ def test_kl_keeps_full_fine_tuning_nearer_to_the_base(project: Project) -> None:
 def test_an_adapter_given_back_in_another_store_scores_every_item_the_same(
     project: Project, tmp_path: Path, model_folder: Path
 ) -> None:
-    plan = make_plan(load_experiment(project.file))
-    trained = plan.configuration("lora").change
-    assert trained is not None
-    given = tmp_path / "given"
-    shutil.copytree(Store(project.store).folder(trained), given)
-    other = write_project(tmp_path / "other", model_folder)
-    text = other.file.read_text(encoding="utf-8")
-    start, stop = text.index("[data.train]"), text.index("[suites]")
-    tuned = f'[tuned.lora]\nmethod = "adapter"\nadapter = "{given}"\nstrengths = [0.5, 1.0]\n'
-    other.file.write_text(text[:start] + tuned + text[stop:], encoding="utf-8")
+    given = trained_adapter(project, tmp_path / "given")
+    settings = f'method = "adapter"\nadapter = "{given}"\nstrengths = [0.5, 1.0]'
+    other = with_one(tmp_path / "other", model_folder, settings)
 
     assert other.run() == 0
 
@@ -222,19 +232,11 @@ def test_an_adapter_given_back_in_another_store_scores_every_item_the_same(
 def test_an_adapter_of_another_base_is_not_comparable(
     project: Project, tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = make_plan(load_experiment(project.file))
-    trained = plan.configuration("lora").change
-    assert trained is not None
-    given = tmp_path / "given"
-    shutil.copytree(Store(project.store).folder(trained), given)
+    given = trained_adapter(project, tmp_path / "given")
     declared = json.loads((given / "adapter_config.json").read_text(encoding="utf-8"))
     declared["base_model_name_or_path"] = "org/another"
     (given / "adapter_config.json").write_text(json.dumps(declared), encoding="utf-8")
-    other = write_project(tmp_path / "other", model_folder)
-    text = other.file.read_text(encoding="utf-8")
-    start, stop = text.index("[data.train]"), text.index("[suites]")
-    tuned = f'[tuned.lora]\nmethod = "adapter"\nadapter = "{given}"\n'
-    other.file.write_text(text[:start] + tuned + text[stop:], encoding="utf-8")
+    other = with_one(tmp_path / "other", model_folder, f'method = "adapter"\nadapter = "{given}"')
 
     assert other.run() == 0
     assert other.gate() == 4
@@ -252,11 +254,7 @@ def test_a_checkpoint_of_another_vocabulary_is_not_comparable(
     model = AutoModelForCausalLM.from_pretrained(stranger)
     model.resize_token_embeddings(len(tokenizer))
     model.save_pretrained(stranger)
-    project = write_project(tmp_path / "project", model_folder)
-    text = project.file.read_text(encoding="utf-8")
-    start, stop = text.index("[data.train]"), text.index("[suites]")
-    tuned = f'[tuned.lora]\nmethod = "model"\nmodel = "{stranger}"\n'
-    project.file.write_text(text[:start] + tuned + text[stop:], encoding="utf-8")
+    project = with_one(tmp_path / "project", model_folder, f'method = "model"\nmodel = "{stranger}"')
 
     assert project.run() == 0
     assert project.gate() == 4
