@@ -24,7 +24,7 @@ PIPE_WIDTH = 160
 @store_option
 def command(experiment: Path, overrides: tuple[str, ...], store: Path | None) -> int:
     """Print the paired differences of the last run. Facts only; `harness gate` judges."""
-    experiments = load_experiments(experiment, overrides)
+    experiments = load_experiments(experiment, overrides, judging=True)
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
     def show(loaded: LoadedExperiment) -> None:

@@ -33,7 +33,7 @@ def command(experiment: Path, overrides: tuple[str, ...], store: Path | None, fo
     0 pass · 1 quality regressed · 4 inconclusive, not comparable or nothing measured · 2 usage ·
     3 a damaged store · 70 a bug. The worst of several experiments decides.
     """
-    experiments = load_experiments(experiment, overrides)
+    experiments = load_experiments(experiment, overrides, judging=True)
     if len(experiments) == 1:
         result = _judged(experiments[0], store)
         click.echo(as_json(result) if form == "json" else _human(result), nl=False)

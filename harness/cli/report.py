@@ -22,7 +22,7 @@ from harness.report.render import render_report
 )
 def command(experiment: Path, overrides: tuple[str, ...], store: Path | None, output: Path | None) -> int:
     """Write report.html and report.md from stored results. Several experiments get a folder each."""
-    experiments = load_experiments(experiment, overrides)
+    experiments = load_experiments(experiment, overrides, judging=True)
 
     def write(loaded: LoadedExperiment) -> None:
         opened = open_store(loaded, store)

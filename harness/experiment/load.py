@@ -22,7 +22,7 @@ from harness.experiment.located import Located, located
 from harness.experiment.lora_fields import LoraFields
 from harness.experiment.methods import has_use
 from harness.experiment.overrides import overridden
-from harness.experiment.project import Project, project_at, root_of
+from harness.experiment.project import Project, elsewhere, project_at, root_of
 from harness.experiment.row_checks import row_tables, rows_at
 from harness.experiment.schema import Experiment, LoadedExperiment, LoadedSuite, Tuned
 from harness.experiment.sources import overlap, rows_of
@@ -39,14 +39,17 @@ class Cell:
     located: Located
 
 
-def load_cells(path: Path, overrides: Sequence[str] = (), most: int | None = None) -> tuple[Cell, ...]:
+def load_cells(
+    path: Path, overrides: Sequence[str] = (), most: int | None = None, judging: bool = False
+) -> tuple[Cell, ...]:
     """The experiments that a file declares: one, or as many as its `[matrix]` makes.
 
     The order is: `extends`, then overrides, then environment variables, then the matrix. Raises
     ConfigurationError with every problem of the experiment and its suites, in the files' order, and
-    UsageError where the matrix makes more than `most` tuned configurations in all.
+    UsageError where the matrix makes more than `most` tuned configurations in all. With `judging`, rows,
+    models and adapters need not be here: a job that only judges has no use for them.
     """
-    project = project_at(root_of(path))
+    project = elsewhere(root_of(path)) if judging else project_at(root_of(path))
     extended = read_extended(path, project.root)
     problems = list(extended.problems)
     tree, found = overridden(extended.tree, overrides)
@@ -77,12 +80,14 @@ def load_cells(path: Path, overrides: Sequence[str] = (), most: int | None = Non
     return tuple(cells)
 
 
-def load_experiments(path: Path, overrides: Sequence[str] = ()) -> tuple[LoadedExperiment, ...]:
+def load_experiments(
+    path: Path, overrides: Sequence[str] = (), judging: bool = False
+) -> tuple[LoadedExperiment, ...]:
     """The experiments that a file declares, with their suites, every default filled in.
 
     Each override is the text of a `--set` option. Raises as `load_cells` does.
     """
-    return tuple(cell.loaded for cell in load_cells(path, overrides))
+    return tuple(cell.loaded for cell in load_cells(path, overrides, judging=judging))
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> LoadedExperiment:

@@ -40,6 +40,17 @@ def project_at(root: Path) -> Project:
     )
 
 
+def elsewhere(root: Path) -> Project:
+    """A project that is only judged here: its rows, models and adapters may be on another machine."""
+    return Project(
+        root=root,
+        source_problem=lambda source: None,
+        model_problem=lambda model: None,
+        adapter_problem=lambda adapter: None,
+        adapter_config=lambda adapter: {},
+    )
+
+
 def root_of(path: Path) -> Path:
     """Where relative paths start: the nearest folder above with .git, pyproject.toml or .harness.
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness.experiment.load import load_experiment
+from harness.errors import ConfigurationError
+from harness.experiment.load import load_experiment, load_experiments
 from harness.plan import make_plan
 from harness.store.artifacts import Store
 from tests.pipeline.conftest import Project, write_project
@@ -60,6 +61,8 @@ def test_the_gate_judges_from_the_store_alone(finished: Project, tmp_path: Path)
     """A CI job has the files and the store, not the weights, the data or torch."""
     copy = tmp_path / "ci"
     shutil.copytree(finished.root, copy)
+    for rows in copy.glob("*.jsonl"):
+        rows.unlink()
     code = (
         "import sys\n"
         "for name in ('torch', 'statsmodels', 'sklearn', 'datasets'): sys.modules[name] = None\n"
@@ -72,6 +75,21 @@ def test_the_gate_judges_from_the_store_alone(finished: Project, tmp_path: Path)
     assert judged.returncode == document["exit_code"]
     assert document["schema"] == "harness.gate/1"
     assert document["verdict"] in ("PASS", "FAIL", "INCONCLUSIVE")
+
+
+def test_a_job_that_only_judges_needs_neither_rows_nor_the_model(finished: Project, tmp_path: Path) -> None:
+    text = finished.file.read_text(encoding="utf-8")
+    lines = ['model = "package:not_installed"' if "model =" in line else line for line in text.splitlines()]
+    for name in ("domain.toml", "general.toml"):
+        shutil.copy(finished.root / name, tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "tiny.toml").write_text("\n".join(lines), encoding="utf-8")
+
+    (loaded,) = load_experiments(tmp_path / "tiny.toml", judging=True)
+
+    assert loaded.experiment.base.model == "package:not_installed"
+    with pytest.raises(ConfigurationError, match="not_installed"):
+        load_experiments(tmp_path / "tiny.toml")
 
 
 def test_the_tiny_model_learns_the_colours(finished: Project, capsys: pytest.CaptureFixture[str]) -> None:
