@@ -13,8 +13,7 @@ from harness.experiment.model_source import ModelSource, model_source
 from harness.experiment.schema import TRAINED, LoadedExperiment, Method, Prompting, Quantization, Tuned
 from harness.fingerprints import SourceFingerprints, measured_inputs, model_inputs, training_inputs
 from harness.store.artifacts import Step, file_digest, step
-
-TaskKey = tuple[str, str]
+from harness.store.measurements import TaskKey
 
 # What a method changes. The kind of step that keeps it is "adapters" or "weights"; the others keep nothing.
 CHANGES: dict[Method, DiffersIn] = {

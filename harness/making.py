@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 from harness.configurations import Configuration
@@ -11,7 +12,7 @@ from harness.data.task_rows import task_rows
 from harness.data.training_rows import Mixture, TrainingRows, mixed, training_rows
 from harness.errors import ConfigurationError, Problem
 from harness.experiment.model_source import model_source
-from harness.experiment.schema import Base, LoadedExperiment, Quantization, Replay, Tuned
+from harness.experiment.schema import Base, LoadedExperiment, Quantization, Replay, TrainData, Tuned
 from harness.models.conversion import loadable
 from harness.models.kinship import import_adapter
 from harness.models.loading import load, release, tokenizer_of
@@ -33,7 +34,7 @@ def make_missing(loaded: LoadedExperiment, plan: Plan, store: Store, progress: P
     Raises ConfigurationError (rows), RunFailed (a model, a training, a measurement), UsageError.
     """
     tasks = _read_tasks(loaded)
-    making = _Making(loaded, Place(store, progress))
+    making = _Making(loaded, Place(store, progress), cache(partial(training_rows, root=loaded.root)))
     jobs = [
         (configuration, making.job(configuration))
         for configuration in _with_missing_changes(plan, store)
@@ -61,8 +62,11 @@ def _with_missing_changes(plan: Plan, store: Store) -> list[Configuration]:
 
 @dataclass(frozen=True)
 class _Making:
+    """`read` gives the rows of a source, read once however many trainings share them."""
+
     loaded: LoadedExperiment
     place: Place
+    read: Callable[[TrainData | None], TrainingRows]
 
     @property
     def base(self) -> Base:
@@ -90,9 +94,9 @@ class _Making:
         return Job(name, self.base, recipe, seed, train_on, validation)
 
     def _rows(self, recipe: Tuned, seed: int) -> tuple[TrainingRows | Mixture, TrainingRows]:
-        root, data = self.loaded.root, self.loaded.experiment.data
+        data = self.loaded.experiment.data
         assert data is not None  # loading has refused a training without data
-        rows, validation = training_rows(data.train, root), training_rows(data.validation, root)
+        rows, validation = self.read(data.train), self.read(data.validation)
         found = rows if recipe.replay is None else self._with_replay(rows, recipe.replay, seed)
         for note in dict.fromkeys((rows.note, found.note)):
             if note:
@@ -100,7 +104,7 @@ class _Making:
         return found, validation
 
     def _with_replay(self, rows: TrainingRows, replay: Replay, seed: int) -> Mixture:
-        return mixed(rows, training_rows(replay, self.loaded.root), replay.fraction, seed)
+        return mixed(rows, self.read(replay), replay.fraction, seed)
 
     def train(self, configuration: Configuration, job: Job) -> None:
         step = _change(configuration)
@@ -127,8 +131,8 @@ class _Making:
         assert recipe.adapter is not None  # all other changes have been trained by now
         source = model_source(recipe.adapter, recipe.revision, self.loaded.root)
         tokenizer = tokenizer_of(self.location(configuration), self.base)
-        scales = len(recipe.strengths) > 1 or recipe.strengths != (1.0,)
-        record = import_adapter(source, self.base, tokenizer, scales, self.place.store.begin(step))
+        folder = self.place.store.begin(step)
+        record = import_adapter(source, self.base, tokenizer, recipe.is_scaled, folder)
         self.place.store.finish(step, record)
 
 
@@ -164,7 +168,8 @@ def _groups(making: _Making, plan: Plan, tasks: Sequence[SuiteTask]) -> list[Gro
     base = plan.configuration("base")
     gathered: dict[tuple[str, str | None, Quantization | None], list[Configuration]] = {}
     for configuration in plan.configurations:
-        if any(not making.place.store.has(step) for step in configuration.steps()):
+        # A conversion alone is no reason to load a model: it is made where one is loaded.
+        if any(step.kind != "models" and not making.place.store.has(step) for step in configuration.steps()):
             key = (making.location(configuration), configuration.source.revision, configuration.quantization)
             gathered.setdefault(key, []).append(configuration)
     return [
@@ -191,7 +196,7 @@ def _target(configuration: Configuration, store: Store) -> Target:
         name=configuration.name,
         change=_stored_change(configuration, store),
         strength=configuration.strength,
-        scales=recipe is not None and recipe.strengths != (1.0,),
+        scales=recipe is not None and recipe.is_scaled,
         prompting=prompting,
         proof=configuration.proof,
         measurements=configuration.measurements,

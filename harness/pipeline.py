@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 from harness.comparison.compare import compare
 from harness.comparison.facts import Pair
-from harness.configurations import Configuration, TaskKey
+from harness.configurations import Configuration
 from harness.errors import MissingExtra
 from harness.experiment.schema import LoadedExperiment
 from harness.gate.stored import judged
@@ -22,7 +22,7 @@ from harness.plan import Plan, make_plan
 from harness.progress import Progress
 from harness.provenance import Compared, run_record
 from harness.store.artifacts import Step, Store, step
-from harness.store.measurements import Measurement, read_measurement
+from harness.store.measurements import Measurement, TaskKey, read_measurement
 from harness.store.runs import RunRecord, read_run, write_run
 
 # Part of every comparison's fingerprint: raise it when the statistics change.

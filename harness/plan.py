@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.comparison.facts import Pair
-from harness.configurations import CHANGES, Configuration, Maker, TaskKey, asked_with
+from harness.configurations import CHANGES, Configuration, Maker, asked_with
 from harness.errors import ConfigurationError, Problem
 from harness.experiment.model_source import model_source
 from harness.experiment.resolved import experiment_key
 from harness.experiment.schema import LoadedExperiment, Quantization, Tuned
 from harness.fingerprints import SourceFingerprints, source_fingerprints, task_inputs
 from harness.store.artifacts import Step
+from harness.store.measurements import TaskKey
 
 
 @dataclass(frozen=True)

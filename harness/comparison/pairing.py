@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.comparison.facts import DiffersIn, Pair
-from harness.store.measurements import Item, Measurement
+from harness.store.measurements import Item, Measurement, TaskKey
 
-TaskKey = tuple[str, str]
 # Which recorded conditions may differ in a pair of each kind.
 _MAY_DIFFER: Mapping[DiffersIn, frozenset[str]] = {
     "adapter": frozenset({"adapter"}),

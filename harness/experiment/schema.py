@@ -202,6 +202,11 @@ class Tuned(Declared):
     revision: str | None = None
     prompt: Prompting | None = None
 
+    @property
+    def is_scaled(self) -> bool:
+        """Whether it is measured at a strength other than as trained."""
+        return self.strengths != (1.0,)
+
 
 class SuitePaths(Declared):
     """Suites by their roles, each a path from the project's root.

@@ -86,13 +86,12 @@ def strength_curves(record: RunRecord, store: Store, policy: Gate) -> tuple[Stre
 
 def _point(entry: RecordedConfiguration, pair: RecordedPair, store: Store) -> StrengthPoint:
     """Without validation items its comparison on them is there and empty."""
-    test = stored_comparison(entry.name, pair.comparison, store)
     nothing = Comparison(base=pair.base, tuned=pair.tuned, differs_in=pair.differs_in)
     return StrengthPoint(
         strength=entry.strength,
         tuned=entry.name,
         validation=stored_comparison(entry.name, pair.validation, store) if pair.validation else nothing,
-        test=test,
+        test=stored_comparison(entry.name, pair.comparison, store),
     )
 
 

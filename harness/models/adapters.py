@@ -14,10 +14,11 @@ from peft.helpers import rescale_adapter_scale
 
 from harness.errors import RunFailed
 from harness.experiment.lora_fields import unscaled
+from harness.experiment.model_checks import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from harness.models.loading import Attached, Loaded
 
-WEIGHTS = "adapter_model.safetensors"
-CONFIGURATION = "adapter_config.json"
+WEIGHTS = ADAPTER_WEIGHTS
+CONFIGURATION = ADAPTER_CONFIG
 
 
 @contextlib.contextmanager

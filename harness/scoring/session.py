@@ -22,8 +22,8 @@ from harness.scoring.language_model import TreeLM
 from harness.scoring.prepared import NO_PROMPT, Preparation, Split, SuiteTask
 from harness.scoring.recording import Place, Subject, record_generations, record_measurement
 from harness.store.artifacts import Step
+from harness.store.measurements import TaskKey
 
-TaskKey = tuple[str, str]
 ATTACH = {"adapters": attached_adapter, "weights": attached_weights}
 
 

@@ -14,6 +14,7 @@ from harness.experiment.metrics import Metric
 from harness.store.artifacts import Step, Store, without_nan, write_text
 
 ITEMS_FILE = "items.jsonl"
+TaskKey = tuple[str, str]  # suite, task
 
 
 @dataclass(frozen=True)
