@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 import resource
 import sys
 from collections.abc import Callable
@@ -149,6 +150,18 @@ def _not_loaded(location: str, error: Exception) -> RunFailed:
         "A hub id needs a network or a filled cache (HF_HOME), and HF_TOKEN where the model is gated; "
         "a local folder with safetensors, a .gguf file or package:NAME need neither."
     )
+
+
+def free_memory() -> int:
+    """Bytes that can still be filled: of the GPU where there is one, else of this machine."""
+    if torch.cuda.is_available():
+        held = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(torch.cuda.mem_get_info()[0]) + held
+    try:
+        found = Path("/proc/meminfo").read_text(encoding="ascii").partition("MemAvailable:")[2]
+        return int(found.split()[0]) * 1024
+    except (OSError, ValueError, IndexError):  # not a Linux
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def peak_memory() -> int:

@@ -1,12 +1,12 @@
-"""Token prefix trees: every distinct prefix of a batch of sequences becomes one node.
+"""Token prefix trees: every distinct prefix of the sequences in a row becomes one node.
 
-A pack is a forest in one row of tokens. A node attends to its ancestors and itself, so one forward
-pass gives every sequence the hidden states it would have had alone, with shared prefixes run once.
+Nodes stand in depth-first order, so the subtree of a node is the interval from it to `ends`: node i
+attends to j exactly where j <= i < ends[j]. No mask has to be built or stored, two comparisons give it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,93 +20,82 @@ class Scored:
     """One sequence to score: run `tokens`, and read `targets` at its last len(targets) positions."""
 
     index: int
-    tokens: tuple[int, ...]
-    targets: tuple[int, ...]
+    tokens: IntArray
+    targets: IntArray
+
+    @property
+    def first(self) -> int:
+        """Position of the token that predicts the first target."""
+        return len(self.tokens) - len(self.targets)
 
 
 @dataclass(frozen=True)
-class Pack:
-    """A forest of N nodes as flat arrays, and where each sequence's scored nodes stand.
+class Read:
+    """Where one sequence is scored: the next token of each of `nodes` is one of `targets`."""
 
-    tokens, depths, parents: shape (N,); a root's parent is -1, its depth 0.
-    sequences: (index of the request, nodes whose next token is scored, those next tokens).
+    index: int
+    nodes: IntArray
+    targets: IntArray
+
+
+@dataclass(frozen=True)
+class Row:
+    """A forest of N nodes in one row of tokens.
+
+    tokens, depths, ends: shape (N,); depth is the position in the sequence, ends one past the subtree
+    sequences:            what it was built from, so that it can be divided
     """
 
     tokens: IntArray
     depths: IntArray
-    parents: IntArray
-    sequences: tuple[tuple[int, IntArray, IntArray], ...]
+    ends: IntArray
+    reads: tuple[Read, ...]
+    sequences: tuple[Scored, ...]
 
-    def ancestry(self) -> npt.NDArray[np.bool_]:
-        """Shape (N, N): row i is True at i and at every ancestor of i."""
-        size = len(self.tokens)
-        visible = np.eye(size, dtype=bool)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:  # parents precede children, so the parent's row is complete
-                visible[node] |= visible[parent]
-        return visible
+    @property
+    def is_chain(self) -> bool:
+        return len(self.sequences) == 1
 
 
-def packs(sequences: Sequence[Scored], max_nodes: int, max_scored: int) -> Iterator[Pack]:
-    """Pack sequences into forests of at most `max_nodes` nodes and `max_scored` scored positions.
+def in_order(sequences: Sequence[Scored]) -> list[Scored]:
+    """Lexicographic order, which puts sequences with a common prefix side by side.
 
-    Sequences are taken in lexicographic order, which puts those with a common prefix side by side.
-    A sequence that alone exceeds a limit gets a pack of its own.
+    Big-endian bytes compare as their numbers do, and a thousand tokens in one step.
     """
-    batch: list[Scored] = []
-    nodes = scored = 0
-    previous: tuple[int, ...] = ()
-    for sequence in sorted(sequences, key=lambda entry: entry.tokens):
-        new_nodes = len(sequence.tokens) - _common_prefix(previous, sequence.tokens)
-        new_scored = len(sequence.targets)
-        if batch and (nodes + new_nodes > max_nodes or scored + new_scored > max_scored):
-            yield _pack(batch)
-            batch, nodes, scored = [], 0, 0
-            new_nodes = len(sequence.tokens)
-        batch.append(sequence)
-        nodes += new_nodes
-        scored += new_scored
-        previous = sequence.tokens
-    if batch:
-        yield _pack(batch)
+    return sorted(sequences, key=lambda sequence: sequence.tokens.astype(">i4").tobytes())
 
 
-def _common_prefix(left: tuple[int, ...], right: tuple[int, ...]) -> int:
-    length = 0
-    for a, b in zip(left, right, strict=False):
-        if a != b:
-            break
-        length += 1
-    return length
+def common_prefix(left: IntArray, right: IntArray) -> int:
+    shortest = min(len(left), len(right))
+    differing = np.flatnonzero(left[:shortest] != right[:shortest])
+    return int(differing[0]) if len(differing) else shortest
 
 
-def _pack(batch: Sequence[Scored]) -> Pack:
-    tokens: list[int] = []
-    parents: list[int] = []
-    depths: list[int] = []
-    path: list[int] = []  # node of each depth along the previous sequence
-    previous: tuple[int, ...] = ()
-    sequences = []
-    for sequence in batch:
-        shared = _common_prefix(previous, sequence.tokens)
-        del path[shared:]
-        for depth in range(shared, len(sequence.tokens)):
-            parents.append(path[-1] if path else -1)
-            depths.append(depth)
-            path.append(len(tokens))
-            tokens.append(sequence.tokens[depth])
-        first = len(sequence.tokens) - len(sequence.targets)
-        sequences.append(
-            (
-                sequence.index,
-                np.asarray(path[first:], dtype=np.int64),
-                np.asarray(sequence.targets, dtype=np.int64),
-            )
-        )
-        previous = sequence.tokens
-    return Pack(
-        tokens=np.asarray(tokens, dtype=np.int64),
-        depths=np.asarray(depths, dtype=np.int64),
-        parents=np.asarray(parents, dtype=np.int64),
+def build_row(sequences: Sequence[Scored], below: int) -> Row:
+    """The tree of sequences in lexicographic order, without its first `below` tokens, which all share."""
+    shared = [below]
+    for left, right in zip(sequences, sequences[1:], strict=False):
+        shared.append(common_prefix(left.tokens, right.tokens))
+    deepest = max(len(sequence.tokens) for sequence in sequences)
+    node_at = np.zeros(deepest, dtype=np.int64)  # along the sequence last seen
+    starts, reads, start = [], [], 0
+    for sequence, prefix in zip(sequences, shared, strict=True):
+        length = len(sequence.tokens)
+        node_at[prefix:length] = np.arange(start, start + length - prefix)
+        starts.append(start)
+        start += length - prefix
+        reads.append(Read(sequence.index, node_at[sequence.first : length].copy(), sequence.targets))
+    next_at = np.full(deepest, start)  # the next node that stands no deeper
+    ends = np.empty(start, dtype=np.int64)
+    for sequence, prefix, begin in zip(reversed(sequences), reversed(shared), reversed(starts), strict=True):
+        length = len(sequence.tokens)
+        ends[begin : begin + length - prefix] = next_at[prefix:length]
+        next_at[prefix:] = begin
+    pieces = list(zip(sequences, shared, strict=True))
+    return Row(
+        tokens=np.concatenate([sequence.tokens[prefix:] for sequence, prefix in pieces]),
+        depths=np.concatenate([np.arange(prefix, len(sequence.tokens)) for sequence, prefix in pieces]),
+        ends=ends,
+        reads=tuple(reads),
         sequences=tuple(sequences),
     )

@@ -1,0 +1,57 @@
+"""How many tokens go through a model in one pass: found from free memory, halved when it was too many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from harness.errors import RunFailed
+from harness.models.loading import free_memory
+from harness.scoring.forest import Shape
+
+# Rows of trees: attention costs the square of a row, a GPU wants long ones all the same.
+ROW_OF_DEVICE = {"cpu": 128, "cuda": 512}
+# More tokens in a pass make nothing faster.
+ENOUGH_NODES = {"cpu": 1024, "cuda": 8192}
+LONGEST_TREE = 4096
+FEWEST_NODES = 16
+# Bytes of float32 logits at a time; of free memory a pass may fill.
+LOGITS_HELD = {"cpu": 1 << 27, "cuda": 1 << 29}
+SHARE_OF_FREE = 0.5
+# Tensors of an MLP and of the residual stream that are alive at once, in units of their width.
+MLP_COPIES, STREAM_COPIES = 3, 10
+
+
+@dataclass
+class Budget:
+    """nodes: tokens in a pass, logits: positions read at a time. Both shrink where memory runs out."""
+
+    nodes: int
+    logits: int
+    shape: Shape
+
+    def shrink(self, error: BaseException) -> None:
+        """Half of both from now on. Raises RunFailed where that is too little for anything."""
+        if self.nodes <= FEWEST_NODES:
+            raise RunFailed(
+                f"not even {self.nodes} tokens fit into memory beside the model: {error}\n"
+                "Free the memory that other processes hold, or load the model with a quantization."
+            ) from error
+        self.nodes, self.logits = max(FEWEST_NODES, self.nodes // 2), max(1, self.logits // 2)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def budget_for(model: Any) -> Budget:
+    """What the free memory allows, up to what makes a pass faster."""
+    config, where = model.config.get_text_config(), model.device.type
+    wide = model.dtype.itemsize
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    of_a_node = wide * (MLP_COPIES * inner + STREAM_COPIES * config.hidden_size)
+    fits = int(SHARE_OF_FREE * free_memory() / of_a_node)
+    nodes = max(FEWEST_NODES, min(ENOUGH_NODES.get(where, 1024), fits))
+    held = min(LOGITS_HELD.get(where, 1 << 27), int(SHARE_OF_FREE * free_memory()))
+    row = min(ROW_OF_DEVICE.get(where, 128), nodes)
+    return Budget(nodes, max(1, held // (4 * config.vocab_size)), Shape(row, max(row, min(LONGEST_TREE, nodes))))

@@ -1,0 +1,218 @@
+"""Runs a forest through a model: every node once, logits only where they are read, whatever the memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+
+from harness.errors import RunFailed
+from harness.scoring.budget import Budget
+from harness.scoring.forest import Forest, Grove
+from harness.scoring.halves import Halves, StemCache, tree_masks
+from harness.scoring.tree import IntArray, Row, build_row
+
+# A kernel of attention wants the length of a row to be a multiple of this.
+ALIGNED = 8
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A scored sequence: its index, Σ log p of its targets in nats, and whether each is the most probable token."""
+
+    index: int
+    loglikelihood: float
+    greedy: bool
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What one pass gave. `nodes` and `scored` say how much of the forest's work it was."""
+
+    answers: tuple[Answer, ...]
+    nodes: int
+    scored: int
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A pass whose numbers are still on the device: reading them at once would make it wait."""
+
+    rows: Sequence[Row]
+    scores: torch.Tensor
+    greedy: torch.Tensor
+    nodes: int
+
+
+def score(halves: Halves, forest: Forest, budget: Budget) -> Iterator[Finished]:
+    """Answers of every sequence, pass by pass. Raises RunFailed where the memory does not hold a single one."""
+    for grove in forest.groves:
+        yield from _score_grove(halves, grove, budget)
+
+
+@torch.inference_mode()
+def _stem(halves: Halves, tokens: IntArray, budget: Budget) -> StemCache | None:
+    if not len(tokens):
+        return None
+    whole = torch.from_numpy(tokens)[None].to(halves.device)
+    while True:
+        try:
+            cache = DynamicCache(config=halves.config)
+            for piece in whole.split(budget.nodes, dim=1):
+                halves.hidden(piece, past_key_values=cache)
+            return StemCache(cache, len(tokens))
+        except torch.OutOfMemoryError as error:
+            cache = None
+            budget.shrink(error)
+
+
+def _score_grove(halves: Halves, grove: Grove, budget: Budget) -> Iterator[Finished]:
+    stem = _stem(halves, grove.stem, budget)
+    waiting = list(reversed(grove.rows))
+    pending: _Pending | None = None
+    while waiting:
+        rows = _next_batch(waiting, budget)
+        try:
+            launched = _launch(halves, rows, stem, budget)
+        except torch.OutOfMemoryError as error:
+            budget.shrink(error)
+            waiting += reversed(_smaller(rows, len(grove.stem)))
+            continue
+        if pending is not None:
+            yield _read_back(pending)
+        pending = launched
+    if pending is not None:
+        yield _read_back(pending)
+
+
+def _next_batch(waiting: list[Row], budget: Budget) -> list[Row]:
+    """Rows from the end of `waiting`, of one kind, padded to the first and longest, within the budget."""
+    first = waiting.pop()
+    batch, longest = [first], len(first.tokens)
+    while (
+        waiting
+        and waiting[-1].is_chain == first.is_chain
+        and (len(batch) + 1) * max(longest, len(waiting[-1].tokens)) <= budget.nodes
+    ):
+        batch.append(waiting.pop())
+        longest = max(longest, len(batch[-1].tokens))
+    return batch
+
+
+def _smaller(rows: Sequence[Row], below: int) -> list[Row]:
+    """The same sequences again in two parts, where they were more than one."""
+    if len(rows) > 1:
+        return list(rows)
+    sequences = rows[0].sequences
+    if len(sequences) == 1:
+        return list(rows)
+    half = len(sequences) // 2
+    return [build_row(sequences[:half], below), build_row(sequences[half:], below)]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Where a pass is read. kept: distinct positions (rows flattened), `row_of` and `targets` in their order;
+    order: brings the scores back into that of the reads."""
+
+    kept: IntArray
+    row_of: IntArray
+    targets: IntArray
+    order: IntArray
+
+
+def _reading(positions: IntArray, targets: IntArray) -> _Reading:
+    # Sequences share positions: all one-token labels of an item are read at the same one.
+    kept, row_of = np.unique(positions, return_inverse=True)
+    order = np.argsort(row_of, kind="stable")
+    return _Reading(kept, row_of[order], targets[order], np.argsort(order, kind="stable"))
+
+
+@torch.inference_mode()
+def _launch(halves: Halves, rows: Sequence[Row], stem: StemCache | None, budget: Budget) -> _Pending:
+    nodes = sum(len(row.tokens) for row in rows)
+    if stem is None and len(rows) == 1 and rows[0].is_chain and nodes > budget.nodes:
+        return _Pending(rows, *_long_chain(halves, rows[0], budget), nodes)
+    longest = -(-max(len(row.tokens) for row in rows) // ALIGNED) * ALIGNED
+    reads = [(place * longest + read.nodes, read.targets) for place, row in enumerate(rows) for read in row.reads]
+    reading = _reading(*(np.concatenate(parts) for parts in zip(*reads, strict=True)))
+    tokens = _to_device(_padded([row.tokens for row in rows], longest, 0), halves)
+    if stem is None and all(row.is_chain for row in rows):
+        hidden = halves.hidden(tokens)  # causal as it is, and the fastest kernels know it
+    else:
+        below = stem.length if stem else 0
+        depths = _to_device(_padded([row.depths for row in rows], longest, below), halves)
+        ends = _to_device(_padded([row.ends for row in rows], longest, None), halves)
+        masks = tree_masks(halves, depths, ends, stem)
+        hidden = halves.hidden(tokens, attention_mask=masks, position_ids=depths, past_key_values=stem)
+    scores, greedy = _read(halves, hidden.flatten(0, 1), reading, budget)
+    return _Pending(rows, scores, greedy, nodes)
+
+
+def _long_chain(halves: Halves, row: Row, budget: Budget) -> tuple[torch.Tensor, torch.Tensor]:
+    """One sequence in pieces, each after the keys and values of those before it."""
+    cache = DynamicCache(config=halves.config)
+    (read,) = row.reads
+    parts = []
+    for start in range(0, len(row.tokens), budget.nodes):
+        tokens = row.tokens[start : start + budget.nodes]
+        hidden = halves.hidden(_to_device(tokens[None], halves), past_key_values=cache)[0]
+        here = (read.nodes >= start) & (read.nodes < start + len(tokens))
+        if here.any():
+            parts.append(_read(halves, hidden, _reading(read.nodes[here] - start, read.targets[here]), budget))
+    return torch.cat([scores for scores, _ in parts]), torch.cat([greedy for _, greedy in parts])
+
+
+def _read(
+    halves: Halves, hidden: torch.Tensor, reading: _Reading, budget: Budget
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each target in float32, and whether it is the argmax; on the device.
+
+    A few positions at a time: all logits at once would be the largest tensor of the whole run.
+    """
+    kept, row_of, targets, order = (
+        _to_device(array, halves)
+        for array in (reading.kept, reading.row_of, reading.targets, reading.order)
+    )
+    scores, greedy = [], []
+    for start in range(0, len(kept), budget.logits):
+        stop = min(start + budget.logits, len(kept))
+        low, high = np.searchsorted(reading.row_of, [start, stop]).tolist()
+        logits = halves.logits(hidden[kept[start:stop]])
+        best = logits.argmax(-1)
+        chosen = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+        row, target = row_of[low:high] - start, targets[low:high]
+        scores.append(chosen[row, target])
+        greedy.append(best[row] == target)
+    return torch.cat(scores)[order], torch.cat(greedy)[order]
+
+
+def _padded(arrays: Sequence[IntArray], length: int, filler: int | None) -> IntArray:
+    """Shape (rows, length), filled up with `filler`, or (None) each position with the one after it."""
+    padded = np.arange(1, length + 1) if filler is None else np.full(length, filler)
+    whole = np.tile(padded, (len(arrays), 1))
+    for row, array in zip(whole, arrays, strict=True):
+        row[: len(array)] = array
+    return whole
+
+
+def _to_device(array: IntArray, halves: Halves) -> torch.Tensor:
+    tensor = torch.from_numpy(array)
+    # From pinned memory a copy does not wait for the passes before it.
+    return tensor.pin_memory().to(halves.device, non_blocking=True) if halves.device.type == "cuda" else tensor
+
+
+def _read_back(pending: _Pending) -> Finished:
+    numbers = torch.stack([pending.scores, pending.greedy.float()]).cpu().numpy()
+    reads = [read for row in pending.rows for read in row.reads]
+    edges = np.cumsum([len(read.nodes) for read in reads])[:-1]
+    answers = tuple(
+        Answer(read.index, float(scores.sum(dtype=np.float32)), bool(greedy.all()))
+        for read, scores, greedy in zip(
+            reads, np.split(numbers[0], edges), np.split(numbers[1], edges), strict=True
+        )
+    )
+    return Finished(answers, pending.nodes, int(edges[-1]) if len(edges) else len(numbers[0]))
