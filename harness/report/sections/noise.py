@@ -13,9 +13,9 @@ from harness.report.document import Block, Cell, Column, Row, Table, Text
 _DASH = Cell(wording.NONE)
 _READING = (
     "The base was scored a second time with its batches packed in another way. The weights are the same, so "
-    "whatever changes is the arithmetic of the machine, and a tuned model changes as much without having "
-    "learnt anything. The noise of a difference is twice its standard deviation; a limit of the gate within "
-    "it certifies nothing."
+    "whatever changes is the arithmetic of the machine, and that alone may change as much between base and "
+    "tuned. The noise of a difference Δ is twice its standard deviation; a limit of the gate within it "
+    "certifies nothing."
 )
 _COLUMNS = (
     Column("Task"),
@@ -73,8 +73,10 @@ def _flips(share: float | None, items: int) -> Cell:
 def _meaning(task: TaskFacts, noise: NoiseFacts, reach: float | None) -> Cell:
     if noise.to_wrong or noise.to_right or reach:
         unit = task.metrics[task.primary].metric.unit
-        within = wording.known(reach, lambda known: f"±{wording.small_change(unit, known)}")
-        return Cell("◐ some noise", f"a difference within {within} may be noise alone", "unsure")
+        within = (
+            f"a difference within ±{wording.small_change(unit, reach)} may be noise alone" if reach else ""
+        )
+        return Cell("◐ some noise", within, "unsure")
     if reach is None:
         return Cell("○ unknown", "there is no deviation of an item's score for this metric")
     return Cell("✔ none seen", "both scorings agree on every item that was scored twice", "better")
