@@ -17,7 +17,12 @@ from harness.statistics.estimates import Estimate, Interval, NoEstimate
 from harness.statistics.linear import Codes, Floats
 from harness.statistics.means import mean_difference
 from harness.statistics.rates import mean_interval, ratio_interval
-from harness.statistics.ratio import exp_ratio_difference, ratio_difference, weighted_ratio
+from harness.statistics.ratio import (
+    exp_ratio_difference,
+    ratio_difference,
+    weighted_deviation,
+    weighted_ratio,
+)
 from harness.store.measurements import Item, Measurement
 
 
@@ -39,11 +44,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Aggregation:
-    """What one aggregate means. `interval` is two-sided at 95 % and knows about clusters."""
+    """What one aggregate means. `interval` is two-sided at 95 % and knows about clusters.
+
+    `noise` takes the deviation of one item's score between two scorings of the same weights to that of
+    the whole difference, in the difference's unit; None where items have no score.
+    """
 
     value: Callable[[Column], float]
     interval: Callable[[Column], Interval | None]
     difference: Callable[[Column, Column], Estimate | NoEstimate]
+    noise: Callable[[Column, float], float | None]
 
 
 def _exponent(interval: Interval | None) -> Interval | None:
@@ -57,6 +67,7 @@ AGGREGATIONS: dict[Aggregate, Aggregation] = {
         value=lambda column: float(column.scores.mean()),
         interval=lambda column: mean_interval(column.scores, column.clusters),
         difference=lambda base, tuned: mean_difference(base.scores, tuned.scores, base.clusters),
+        noise=lambda column, deviation: weighted_deviation(deviation, np.ones_like(column.scores)),
     ),
     "ratio": Aggregation(
         value=lambda column: weighted_ratio(column.scores, column.weights),
@@ -64,12 +75,17 @@ AGGREGATIONS: dict[Aggregate, Aggregation] = {
         difference=lambda base, tuned: ratio_difference(
             base.scores, tuned.scores, base.weights, base.clusters
         ),
+        noise=lambda column, deviation: weighted_deviation(deviation, column.weights),
     ),
     "exp_ratio": Aggregation(
         value=lambda column: float(np.exp(weighted_ratio(column.scores, column.weights))),
         interval=lambda column: _exponent(ratio_interval(column.scores, column.weights, column.clusters)),
         difference=lambda base, tuned: exp_ratio_difference(
             base.scores, tuned.scores, base.weights, base.clusters
+        ),
+        noise=lambda column, deviation: (
+            float(np.exp(weighted_ratio(column.scores, column.weights)))
+            * weighted_deviation(deviation, column.weights)
         ),
     ),
     "macro_f1": Aggregation(
@@ -80,6 +96,7 @@ AGGREGATIONS: dict[Aggregate, Aggregation] = {
         difference=lambda base, tuned: macro_f1_difference(
             base.gold, base.predicted, tuned.predicted, base.classes, base.clusters
         ),
+        noise=lambda column, deviation: None,
     ),
 }
 

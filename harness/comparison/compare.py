@@ -25,10 +25,12 @@ def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pai
     if problems:
         return facts.model_copy(update={"problems": problems})
     tasks = tuple(task_facts(task, pair) for task in pair_tasks(base, tuned, pair))
+    general = [task for task in tasks if task.role == "general"]
     return facts.model_copy(
         update={
             "tasks": tasks,
-            "general_average": average_difference([task for task in tasks if task.role == "general"]),
+            "general_average": average_difference(general),
+            "general_noise": average_noise(general),
             "suites": tuple(_suite_facts(suite, tasks, pair) for suite in pair.roles),
         }
     )
@@ -67,6 +69,15 @@ def average_difference(tasks: Sequence[TaskFacts]) -> Estimate | None:
         n=sum(task.n for task in _averaged(tasks)),
         standard_error=error,
     )
+
+
+def average_noise(tasks: Sequence[TaskFacts]) -> float | None:
+    """Deviation of the same average that numerics alone explain; None where that of a task is not known."""
+    noises = [task.noise.deviation if task.noise else None for task in _averaged(tasks)]
+    known = [noise for noise in noises if noise is not None]
+    if not known or len(known) < len(noises):
+        return None
+    return math.sqrt(sum(noise**2 for noise in known)) / len(known)
 
 
 def _averaged(tasks: Sequence[TaskFacts]) -> list[TaskFacts]:

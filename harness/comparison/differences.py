@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from harness.comparison.aggregates import AGGREGATIONS, cluster_codes, column_of
-from harness.comparison.facts import Flip, MetricFacts, Pair, TaskFacts
+from harness.comparison.divergence import divergence_facts
+from harness.comparison.facts import Flip, MetricFacts, NoiseFacts, Pair, TaskFacts
 from harness.comparison.pairing import PairedTask
 from harness.statistics.estimates import Estimate, NoEstimate
 from harness.statistics.linear import cluster_count
@@ -31,13 +35,21 @@ def task_facts(task: PairedTask, pair: Pair) -> TaskFacts:
     metrics = {name: _metric_facts(task, name) for name in task.base.metrics}
     draws = cluster_count(cluster_codes(items))
     flips = _flips(task)
+    wins, losses = (_count(flips, direction) for direction in ("win", "loss"))
+    noise = _noise_facts(task, binary=flips is not None)
+    divergence, no_divergence = divergence_facts(task.tuned)
     return facts.model_copy(
         update={
             "metrics": metrics,
             "clusters": draws if draws < len(items) else None,
             "chance": sum(item.chance for item in items) / len(items),
-            "wins": None if flips is None else sum(flip.direction == "win" for flip in flips),
-            "losses": None if flips is None else sum(flip.direction == "loss" for flip in flips),
+            "wins": wins,
+            "losses": losses,
+            "wins_excess": _excess(wins, noise.to_right if noise else None, len(items)),
+            "losses_excess": _excess(losses, noise.to_wrong if noise else None, len(items)),
+            "noise": noise,
+            "divergence": divergence,
+            "no_divergence": no_divergence,
             "flips": flips or (),
             "certifiable_margin": _margin(metrics[task.base.primary].difference, changed=bool(flips)),
         }
@@ -66,6 +78,30 @@ def _margin(difference: Estimate | None, changed: bool) -> float | None:
         return None
     independent = difference.n if changed else difference.clusters or difference.n
     return certifiable_margin(difference.standard_error, independent)
+
+
+def _noise_facts(task: PairedTask, binary: bool) -> NoiseFacts | None:
+    """The base's noise, from the items scored twice to all that are compared."""
+    noise, primary = task.base.noise, task.base.primary
+    if noise is None or noise.items == 0:
+        return None
+    deviation = AGGREGATIONS[task.base.metrics[primary].aggregate].noise(
+        column_of(task.base, primary), noise.deviation
+    )
+    return NoiseFacts(
+        items=noise.items,
+        to_wrong=noise.to_wrong / noise.items if binary else None,
+        to_right=noise.to_right / noise.items if binary else None,
+        deviation=deviation if deviation is not None and math.isfinite(deviation) else None,
+    )
+
+
+def _excess(changed: int | None, floor: float | None, n: int) -> float | None:
+    return None if changed is None or floor is None else changed / n - floor
+
+
+def _count(flips: Sequence[Flip] | None, direction: str) -> int | None:
+    return None if flips is None else sum(flip.direction == direction for flip in flips)
 
 
 def _flips(task: PairedTask) -> tuple[Flip, ...] | None:

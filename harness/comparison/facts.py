@@ -62,12 +62,45 @@ class MetricFacts(_Fact):
     reason: str | None = None
 
 
+class NoiseFacts(_Fact):
+    """What scoring the base twice changes with no change of weights: the floor under a task's numbers.
+
+    items:              how many were scored twice
+    to_wrong, to_right: shares of them whose binary primary score changed; None where it is not binary
+    deviation:          standard deviation of the task's difference that numerics alone explain, in the
+                        primary metric's unit; None where its items have no score or it is not finite
+    """
+
+    items: int
+    to_wrong: float | None
+    to_right: float | None
+    deviation: float | None
+
+
+class DivergenceFacts(_Fact):
+    """KL(base ‖ tuned) on a task's documents: Σ nats / Σ tokens; 0 means unchanged.
+
+    `interval95` is None where documents are too few or do not vary.
+    """
+
+    nats_per_token: float
+    interval95: Interval | None
+    documents: int
+    tokens: int
+
+
 class TaskFacts(_Fact):
     """One task on both sides. `problems` non-empty: not comparable, and `metrics` is empty.
 
     chance:             mean probability of a right answer by guessing
     clusters:           number of independent draws, None when every item is its own
     wins, losses:       items whose binary primary score changed; `flips` shows them
+    noise:              of the base; None where it was not measured
+    wins_excess, losses_excess: share of items that changed less the share that noise alone changes
+                        (statistics.md 3.5). Negative where noise changes more: clipped at 0 they would be
+                        biased upward (3.4)
+    divergence:         of the tuned side from the base; None where no or not every document has one
+    no_divergence:      why there is none though it was measured
     certifiable_margin: smallest drop the items can exclude with 80 % power, in the primary metric's unit
     alarms:             what no margin excuses: non-finite scores, nothing but empty generations
     gated:              False for tasks that the suite declares advisory
@@ -84,6 +117,11 @@ class TaskFacts(_Fact):
     chance: float = 0.0
     wins: int | None = None
     losses: int | None = None
+    wins_excess: float | None = None
+    losses_excess: float | None = None
+    noise: NoiseFacts | None = None
+    divergence: DivergenceFacts | None = None
+    no_divergence: str | None = None
     flips: tuple[Flip, ...] = ()
     certifiable_margin: float | None = None
     problems: tuple[str, ...] = ()
@@ -106,7 +144,8 @@ class SuiteFacts(_Fact):
 class Comparison(_Fact):
     """One pair. `problems` non-empty means NOT COMPARABLE: no number may be shown.
 
-    `general_average` is the unweighted mean over all gated general tasks whose primary is a rate.
+    `general_average` is the unweighted mean over all gated general tasks whose primary is a rate,
+    `general_noise` its standard deviation that numerics alone explain, None where a task's is not known.
     """
 
     base: str
@@ -116,4 +155,5 @@ class Comparison(_Fact):
     problems: tuple[str, ...] = ()
     tasks: tuple[TaskFacts, ...] = ()
     general_average: Estimate | None = None
+    general_noise: float | None = None
     suites: tuple[SuiteFacts, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,6 +17,8 @@ from harness.statistics.multiplicity import holm
 from harness.statistics.power import items_to_settle
 
 GUARD = "max_bits_per_byte_increase"
+# A margin must exceed so many deviations of what scoring the base twice changes (statistics.md 3.5).
+NOISE_DEVIATIONS = 2.0
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Question:
     """One rule on one estimate.
 
     `estimate` is oriented so that more is better; the rule holds above `threshold` and is broken below
-    `broken`. `items` is what the estimate rests on, `gated` whether the answer counts.
+    `broken`. `items` is what the estimate rests on, `gated` whether the answer counts. `noise` is the
+    deviation of the estimate that numerics alone explain, None where it was not measured.
     """
 
     rule: str
@@ -38,6 +42,7 @@ class Question:
     estimate: Estimate
     items: int
     gated: bool = True
+    noise: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ def _question(task: TaskFacts, facts: MetricFacts, gated: bool, policy: Gate) ->
         estimate=better,
         items=task.n,
         gated=gated,
+        noise=task.noise.deviation if task.noise and metric.name == task.primary else None,
     )
     if task.role == "domain":
         gain = policy.min_gain if metric.unit == "rate" else 0.0
@@ -120,6 +126,7 @@ def _question(task: TaskFacts, facts: MetricFacts, gated: bool, policy: Gate) ->
     if _is_guard(metric) and facts.base > 0:
         rise = policy.max_bits_per_byte_increase
         relative = scaled(better, 1.0 / facts.base)
+        noise = None if common.noise is None else common.noise / facts.base
         return replace(
             common,
             rule=GUARD,
@@ -128,6 +135,7 @@ def _question(task: TaskFacts, facts: MetricFacts, gated: bool, policy: Gate) ->
             threshold=-rise,
             broken=-rise,
             estimate=relative,
+            noise=noise,
         )
     return common
 
@@ -152,6 +160,7 @@ def _average(comparison: Comparison, policy: Gate) -> Iterable[Question]:
         broken=-drop,
         estimate=comparison.general_average,
         items=comparison.general_average.n,
+        noise=comparison.general_noise,
     )
 
 
@@ -163,7 +172,9 @@ def _endpoint(question: Question, alpha: float) -> Endpoint:
     estimate = question.estimate
     bounds = interval_at(estimate, 1.0 - 2.0 * alpha)
     holds, broken = p_above(estimate, question.threshold), p_below(estimate, question.broken)
-    status = _status(holds < alpha, broken < alpha, p_above(estimate, 0.0) < alpha)
+    swallowed = _noise_above_margin(question)
+    shown = holds < alpha and swallowed is None
+    status = _status(shown, broken < alpha, p_above(estimate, 0.0) < alpha)
     value, low, high = estimate.value, bounds.low, bounds.high
     if question.rule == GUARD:
         value, low, high = -value, -high, -low
@@ -181,8 +192,20 @@ def _endpoint(question: Question, alpha: float) -> Endpoint:
         p_broken=broken,
         status=status,
         measurable_drop=p_below(estimate, 0.0) < alpha,
+        within_noise=swallowed,
         items_needed=_items_needed(question, alpha) if status is EndpointStatus.INCONCLUSIVE else None,
     )
+
+
+def _noise_above_margin(question: Question) -> float | None:
+    """What the noise may change, where the margin does not exceed it.
+
+    Only a threshold below 0 leaves a margin: a gain has to be shown on items whose spread holds the noise.
+    """
+    if question.noise is None or question.threshold >= 0.0:
+        return None
+    reach = NOISE_DEVIATIONS * question.noise
+    return reach if -question.threshold <= reach else None
 
 
 def _status(holds: bool, broken: bool, above_zero: bool) -> EndpointStatus:
@@ -199,7 +222,14 @@ def _items_needed(question: Question, alpha: float) -> int | None:
     if p_below(estimate, question.threshold) < alpha:
         return None
     units = items_to_settle(estimate, question.threshold, alpha)
-    return None if units is None else round(units * question.items / estimate.n)
+    if units is None:
+        return None
+    items = round(units * question.items / estimate.n)
+    noise = _noise_above_margin(question)
+    if noise is None:
+        return items
+    # The noise of a mean falls with the root of its items.
+    return max(items, math.floor(question.items * (noise / question.threshold) ** 2) + 1)
 
 
 def _with_holm(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:

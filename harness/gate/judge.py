@@ -66,7 +66,11 @@ def judge(comparison: Comparison, policy: Gate) -> Judgement:
         exit_code=exit_code(verdict, policy),
         endpoints=(*answers.domain, *answers.general),
         advisory=answers.advisory,
-        reasons=(*answers.unanswered, *_advisory_problems(comparison)),
+        reasons=(
+            *answers.unanswered,
+            *wording.limits_within_noise((*answers.domain, *answers.general), comparison.base),
+            *_advisory_problems(comparison),
+        ),
     )
 
 

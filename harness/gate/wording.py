@@ -77,9 +77,12 @@ def _undecided(tuned: str, base: str, endpoint: Endpoint, policy: Gate) -> str:
         return f"{tuned} gains less on {place(endpoint)} than the gate asks for: {told}."
     claim = f"keeps {place(endpoint)} within its limit" if kept else f"gains enough on {place(endpoint)}"
     words = f"too few items to tell whether {tuned} {claim} against {base}: {told}"
+    noise = _noise(endpoint, base)
+    if noise:
+        words = f"these items cannot show that {tuned} {claim} against {base}: {told}; {noise}"
     if kept and endpoint.measurable_drop:
         words += "; the drop itself is measurable"
-    if _interval_alone_holds(endpoint):
+    if not noise and _interval_alone_holds(endpoint):
         words += f"; with this few changed answers the exact test decides, p {_p(endpoint.p_holds)}"
     if endpoint.items_needed is None:
         return words + "; at this value no number of items would settle it."
@@ -91,9 +94,30 @@ def evidence(endpoint: Endpoint, policy: Gate, brief: bool = False) -> str:
     unit = endpoint.unit
     low, high = number(unit, endpoint.low, False), number(unit, endpoint.high, False)
     level = "" if brief else f"{100 * (1 - 2 * policy.alpha):.4g} % interval "
-    limit = -endpoint.limit if endpoint.rule.startswith("max_drop") else endpoint.limit
     word = "required more than" if endpoint.rule == "min_gain" else "limit"
-    return f"{number(unit, endpoint.value)} ({level}{low} to {high}, {word} {number(unit, limit)})"
+    return f"{number(unit, endpoint.value)} ({level}{low} to {high}, {word} {_limit(endpoint)})"
+
+
+def limits_within_noise(endpoints: Sequence[Endpoint], base: str) -> tuple[str, ...]:
+    """Limits of the policy that certify nothing on these items, each with why."""
+    return tuple(
+        f"{place(endpoint)}: the limit {_limit(endpoint)} certifies nothing; {noise}"
+        for endpoint in endpoints
+        if (noise := _noise(endpoint, base))
+    )
+
+
+def _noise(endpoint: Endpoint, base: str) -> str:
+    """Where the limit lies within the noise: how far that reaches."""
+    if endpoint.within_noise is None:
+        return ""
+    reach = number(endpoint.unit, endpoint.within_noise).lstrip("+")
+    return f"scoring {base} twice may alone change this by ±{reach}"
+
+
+def _limit(endpoint: Endpoint) -> str:
+    limit = -endpoint.limit if endpoint.rule.startswith("max_drop") else endpoint.limit
+    return number(endpoint.unit, limit)
 
 
 def place(endpoint: Endpoint) -> str:

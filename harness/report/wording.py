@@ -74,6 +74,16 @@ def small(value: float) -> str:
     return "0" if value == 0 else f"{value:.3g}".replace("-", MINUS)
 
 
+def small_span(interval: Interval) -> str:
+    """An interval in three significant digits."""
+    return f"{small(interval.low)} … {small(interval.high)}"
+
+
+def small_change(unit: ChangeUnit, value: float) -> str:
+    """A difference that may be far smaller than those that `change` has digits for."""
+    return small(value * change_scale(unit)) + _SUFFIX[unit]
+
+
 def p_value(value: float) -> str:
     """Digits below one in ten thousand say nothing that anyone could use."""
     return small(value) if value >= 0.0001 else "< 0.0001"
@@ -120,6 +130,8 @@ def status_cell(endpoint: Endpoint, advisory: bool) -> Cell:
     notes = []
     if endpoint.measurable_drop:
         notes.append("the loss itself is measurable")
+    if endpoint.within_noise is not None:
+        notes.append("the limit lies within the noise of scoring")
     if endpoint.items_needed is not None:
         notes.append(f"about {endpoint.items_needed:,} items would decide it")
     if advisory:

@@ -23,6 +23,11 @@ def weighted_ratio(values: Floats, weights: Floats) -> float:
     return float(np.sum(weights * values) / np.sum(weights))
 
 
+def weighted_deviation(deviation: float, weights: Floats) -> float:
+    """Standard deviation of Σwv/Σw where every v has this one; deviation/√n at equal weights."""
+    return deviation * float(np.sqrt(np.sum(weights**2)) / np.sum(weights))
+
+
 def ratio_influences(values: Floats, weights: Floats) -> Floats:
     """What each item adds to Σwv/Σw beyond its share, to first order (the sums of 2.4, e_j / Σw)."""
     return np.asarray(weights * (values - weighted_ratio(values, weights)) / np.sum(weights), float)

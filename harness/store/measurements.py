@@ -18,6 +18,33 @@ TaskKey = tuple[str, str]  # suite, task
 
 
 @dataclass(frozen=True)
+class Divergence:
+    """KL(base ‖ tuned) in nats, summed over a document's scored positions (statistics.md 3.6).
+
+    Over the full vocabulary, both models reading the document itself (teacher-forced).
+    """
+
+    nats: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A configuration against itself with its batches packed in another way (statistics.md 3.5).
+
+    items:              how many of its items were scored twice
+    to_wrong, to_right: how many of them changed a binary primary score, 1 → 0 and 0 → 1
+    deviation:          standard deviation of an item's difference in the primary metric, in the unit of
+                        its item scores
+    """
+
+    items: int
+    to_wrong: int
+    to_right: int
+    deviation: float
+
+
+@dataclass(frozen=True)
 class Item:
     """One item, scored.
 
@@ -27,6 +54,7 @@ class Item:
     weights:     metric → weight in a ratio (bytes, tokens, words); absent means 1
     chance:      probability of a right answer by guessing, 0 where guessing is hopeless
     missing:     why the item could not be scored; then `scores` is empty (missing is not zero)
+    divergence:  of a tuned configuration on a document of a perplexity task; None where it was not measured
     """
 
     item: str
@@ -40,6 +68,7 @@ class Item:
     chance: float = 0.0
     responses: tuple[Mapping[str, Any], ...] = ()
     missing: str | None = None
+    divergence: Divergence | None = None
 
     def to_line(self) -> str:
         return json.dumps(without_nan(asdict(self)), allow_nan=False)
@@ -48,7 +77,18 @@ class Item:
     def from_line(line: str) -> Item:
         fields = json.loads(line)
         scores = {name: float(score) for name, score in fields["scores"].items()}  # "nan" is one
-        return Item(**{**fields, "scores": scores, "responses": tuple(fields["responses"])})
+        divergence = _divergence(fields.get("divergence"))  # older lines have none
+        responses = tuple(fields["responses"])
+        return Item(**{**fields, "scores": scores, "responses": responses, "divergence": divergence})
+
+
+def _divergence(written: Mapping[str, Any] | None) -> Divergence | None:
+    if written is None:
+        return None
+    tokens = written["tokens"]
+    if not isinstance(tokens, int) or tokens < 1:
+        raise ValueError(f"a divergence over {tokens!r} tokens")
+    return Divergence(nats=float(written["nats"]), tokens=tokens)
 
 
 @dataclass(frozen=True)
@@ -59,6 +99,7 @@ class Measurement:
     differs in it on purpose: dtype, quantization, engine, chat_template, decoding, tokenizer …
     labels: the fixed label list of a classification task, for macro-F1; empty means the labels
     that occur as gold.
+    noise: of a base; None where it was not measured.
     """
 
     configuration: str
@@ -71,6 +112,7 @@ class Measurement:
     items: tuple[Item, ...]
     cost: Mapping[str, float] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    noise: Noise | None = None
 
 
 def append_items(path: Path, items: Iterable[Item]) -> None:
@@ -125,6 +167,7 @@ def measurement_record(measurement: Measurement) -> dict[str, Any]:
         "conditions": dict(measurement.conditions),
         "labels": list(measurement.labels),
         "cost": dict(measurement.cost),
+        "noise": None if measurement.noise is None else asdict(measurement.noise),
         "items": len(measurement.items),
     }
 
@@ -139,6 +182,7 @@ def read_measurement(store: Store, step: Step) -> Measurement:
             f"{path} holds {len(items)} items, its record says {record['items']}. "
             f"Delete {path.parent} and run again: only that measurement is made anew"
         )
+    noise = record.get("noise")  # older records have none
     return Measurement(
         configuration=record["configuration"],
         suite=record["suite"],
@@ -149,5 +193,6 @@ def read_measurement(store: Store, step: Step) -> Measurement:
         conditions=record["conditions"],
         labels=tuple(record["labels"]),
         cost=record["cost"],
+        noise=None if noise is None else Noise(**{**noise, "deviation": float(noise["deviation"])}),
         items=items,
     )

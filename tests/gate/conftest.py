@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.comparison.compare import average_difference
+from harness.comparison.compare import average_difference, average_noise
 from harness.comparison.facts import Comparison, MetricFacts, TaskFacts
 from harness.experiment.metrics import METRICS
 from harness.statistics.estimates import Estimate
@@ -72,6 +72,7 @@ def _compared(*tasks: TaskFacts, **fields: Any) -> Comparison:
             "differs_in": "adapter",
             "tasks": tasks,
             "general_average": average_difference(general),
+            "general_noise": average_noise(general),
             **fields,
         }
     )

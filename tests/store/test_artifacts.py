@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +18,10 @@ from harness.experiment.metrics import METRICS
 from harness.store.artifacts import Store, fingerprint, step, write_json
 from harness.store.measurements import (
     ITEMS_FILE,
+    Divergence,
     Item,
     Measurement,
+    Noise,
     append_items,
     measurement_record,
     read_measurement,
@@ -33,7 +38,7 @@ def item(name: str, text: str = "text") -> Item:
     )
 
 
-def finish(store: Store, items: list[Item]) -> None:
+def finish(store: Store, items: list[Item], noise: Noise | None = None) -> None:
     folder = store.begin(STEP)
     append_items(folder / ITEMS_FILE, items)
     measurement = Measurement(
@@ -46,6 +51,7 @@ def finish(store: Store, items: list[Item]) -> None:
         conditions={"dtype": "float32"},
         labels=("a", "b"),
         items=tuple(items),
+        noise=noise,
     )
     store.finish(STEP, measurement_record(measurement))
 
@@ -78,6 +84,66 @@ def test_any_text_survives_as_one_line(text: str) -> None:
 
     assert "\n" not in line
     assert Item.from_line(line) == item("a", text)
+
+
+def test_a_divergence_is_read_as_it_was_written_even_where_it_is_not_finite() -> None:
+    measured = replace(item("a"), divergence=Divergence(nats=0.125, tokens=40))
+    assert json.loads(measured.to_line())["divergence"] == {"nats": 0.125, "tokens": 40}
+    assert Item.from_line(measured.to_line()) == measured
+    assert json.loads(item("a").to_line())["divergence"] is None
+
+    broken = Item.from_line(replace(item("a"), divergence=Divergence(math.nan, 40)).to_line()).divergence
+    assert broken is not None
+    assert math.isnan(broken.nats)
+
+
+def test_a_line_from_before_there_were_divergences_has_none() -> None:
+    older = json.loads(item("a").to_line())
+    del older["divergence"]
+    assert Item.from_line(json.dumps(older)) == item("a")
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"nats": 1.0},
+        {"nats": "much", "tokens": 3},
+        {"nats": 1.0, "tokens": 0},
+        {"nats": 1, "tokens": 2.5},
+        0.1,
+    ],
+)
+def test_a_damaged_divergence_is_a_damaged_line(tmp_path: Path, damaged: object) -> None:
+    store = Store(tmp_path)
+    finish(store, [item("a"), item("b")])
+    path = store.folder(STEP) / ITEMS_FILE
+    second = {**json.loads(item("b").to_line()), "divergence": damaged}
+    path.write_text(f"{item('a').to_line()}\n{json.dumps(second)}\n", encoding="utf-8")
+
+    with pytest.raises(RunFailed, match=r"items\.jsonl:2 is damaged"):
+        read_measurement(store, STEP)
+    assert recover_items(path) == [item("a")]
+
+
+def test_noise_stands_in_the_record_and_older_records_have_none(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    noise = Noise(items=200, to_wrong=2, to_right=1, deviation=0.1225)
+    finish(store, [item("a")], noise)
+    assert read_measurement(store, STEP).noise == noise
+
+    record = store.folder(STEP) / "step.json"
+    older = json.loads(record.read_text("utf-8"))
+    assert older.pop("noise") == {"items": 200, "to_wrong": 2, "to_right": 1, "deviation": 0.1225}
+    write_json(record, older)
+    assert read_measurement(store, STEP).noise is None
+
+
+def test_noise_of_one_item_has_no_deviation_and_is_still_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    finish(store, [item("a")], Noise(items=1, to_wrong=0, to_right=0, deviation=math.nan))
+    noise = read_measurement(store, STEP).noise
+    assert noise is not None
+    assert math.isnan(noise.deviation)
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20])

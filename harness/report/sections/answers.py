@@ -11,6 +11,7 @@ from harness.report import wording
 from harness.report.document import Block, Exchange, Exchanges, Fold, Heading, Section, Text
 from harness.report.facts import ReportFacts
 from harness.report.inert import cut
+from harness.report.sections.noise import beyond_noise
 from harness.report.sections.tuning import FEW, shown_pairs, tuning_pairs
 
 # Of one pair and direction, and of the whole report.
@@ -46,15 +47,20 @@ def _exchange(pair: Comparison, task: TaskFacts, flip: Flip) -> Exchange:
     )
 
 
+def _where(task: TaskFacts, direction: Literal["loss", "win"]) -> str:
+    beyond = beyond_noise(task, direction)
+    counted = f"{task.suite} / {task.task} {_count(task, direction):,}"
+    return f"{counted} (beyond the noise {beyond})" if beyond else counted
+
+
 def _group(pair: Comparison, direction: Literal["loss", "win"], most: int) -> Fold:
     tasks = [task for task in pair.tasks if not task.problems]
-    counts = {f"{task.suite} / {task.task}": _count(task, direction) for task in tasks}
     total = _total(pair, direction)
     # In turn from every task, so that one task with many flips does not crowd out the others.
     turns = zip_longest(*(_flips(task, direction) for task in tasks))
     fair = [each for each in chain.from_iterable(turns) if each is not None][:most]
     word, mark = ("Regressed", "✘") if direction == "loss" else ("Fixed", "✔")
-    where = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
+    where = ", ".join(_where(task, direction) for task in tasks if _count(task, direction))
     blocks: list[Block] = [Text(f"By task: {where}.")] if where else []
     if total > len(fair):
         blocks.append(

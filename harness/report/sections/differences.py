@@ -8,7 +8,9 @@ from harness.gate.verdict import Endpoint, EndpointStatus
 from harness.report import wording
 from harness.report.document import Block, Bullets, Cell, Column, Fold, Heading, Row, Section, Table, Text
 from harness.report.facts import ReportFacts
+from harness.report.sections.divergence import divergence_blocks
 from harness.report.sections.forest import Endpoints, forest_picture
+from harness.report.sections.noise import beyond_noise
 from harness.report.sections.tuning import FEW, judgement_of, tuning_pairs
 from harness.statistics.estimates import Estimate
 
@@ -101,9 +103,13 @@ def _estimate_cells(unit: Unit, estimate: Estimate | None) -> tuple[Cell, Cell, 
 def _won_lost(task: TaskFacts, facts: MetricFacts) -> Cell:
     estimate = facts.difference
     wins, losses = (estimate.wins, estimate.losses) if estimate else (None, None)
-    if facts.metric.name == task.primary and wins is None:
+    primary = facts.metric.name == task.primary
+    if primary and wins is None:
         wins, losses = task.wins, task.losses
-    return _DASH if wins is None or losses is None else Cell(f"{wins:,} / {losses:,}")
+    if wins is None or losses is None:
+        return _DASH
+    won, lost = beyond_noise(task, "win"), beyond_noise(task, "loss")
+    return Cell(f"{wins:,} / {losses:,}", f"beyond the noise {won} / {lost}" if primary and won else "")
 
 
 def _metric_row(task: TaskFacts, name: str, endpoint: tuple[Endpoint, bool] | None) -> Row:
@@ -205,6 +211,7 @@ def pair_blocks(facts: ReportFacts, pair: Comparison) -> list[Block]:
     tasks, endpoints = comparable_tasks(pair), endpoints_of(facts, pair)
     picture = forest_picture(pair, tasks, endpoints)
     blocks: list[Block] = [*picture, _table(pair, tasks, endpoints), *_chance(pair, tasks)]
+    blocks += divergence_blocks(tasks)
     left_out = tuple(
         f"{task.suite} / {task.task}: {'; '.join(task.problems)}" for task in pair.tasks if task.problems
     )

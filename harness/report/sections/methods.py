@@ -11,6 +11,7 @@ from harness.report import wording
 from harness.report.document import Block, Cell, Column, Picture, Row, Section, Table, Text
 from harness.report.facts import ReportFacts
 from harness.report.pictures import file_name
+from harness.report.sections.divergence import divergences_of_all
 from harness.report.sections.pareto import pareto_sentences
 from harness.report.sections.tuning import (
     Measure,
@@ -224,6 +225,7 @@ def methods_section(facts: ReportFacts) -> Section | None:
     )
     rows = tuple(_row(facts, pair, columns) for pair in pairs)
     blocks: list[Block] = [Table(caption, columns.titles(), rows), reading]
+    blocks += divergences_of_all(comparable)
     for measure in columns.measures:
         blocks += _plane(facts, comparable, measure)
     return Section("methods", _TITLE, tuple(blocks))

@@ -8,6 +8,7 @@ from harness.comparison.facts import Comparison, TaskFacts
 from harness.report import wording
 from harness.report.document import Block, Bullets, Cell, Column, Heading, Row, Section, Table, Tone
 from harness.report.facts import Proof, ReportFacts
+from harness.report.sections.noise import noise_blocks
 from harness.report.sections.tuning import configuration_of
 
 _NOT_APPLICABLE = Cell(wording.NONE)
@@ -106,4 +107,5 @@ def validity_section(facts: ReportFacts) -> Section:
         )
         proofs = tuple(_proof_row(proof) for proof in facts.proofs)
         blocks.append(Table("Proof that each tuned configuration is live", columns, proofs))
+    blocks += noise_blocks(facts.comparisons)
     return Section("validity", "Can these be compared?", tuple(blocks))
