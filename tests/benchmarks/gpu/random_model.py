@@ -8,6 +8,7 @@ Speed and memory do not depend on what the weights are.
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 
 import torch
@@ -47,14 +48,18 @@ CONFIGS = {
 def write_random_model(name: str, folder: Path, tokenizer: Path | None = None) -> None:
     """The architecture `name` in bfloat16, made on the GPU where there is one.
 
-    `tokenizer` is a folder with one; left out, it is a byte-level one of 300 tokens, with which a text
-    is three times as long. Its tokens must be among the architecture's, and be numbered as in SPECIAL.
+    `tokenizer` is a folder with one whose special tokens are numbered as in SPECIAL; left out, it is a
+    byte-level one of 300 tokens, with which a text is four times as long. The vocabulary is the
+    architecture's own, larger only where the tokenizer's is.
     """
+    words = AutoTokenizer.from_pretrained(tokenizer) if tokenizer else tiny_tokenizer()
+    config = copy.deepcopy(CONFIGS[name])
+    config.vocab_size = max(config.vocab_size, len(words))
     torch.manual_seed(0)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = AutoModelForCausalLM.from_config(CONFIGS[name], dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.save_pretrained(folder, max_shard_size="2GB")
-    (AutoTokenizer.from_pretrained(tokenizer) if tokenizer else tiny_tokenizer()).save_pretrained(folder)
+    words.save_pretrained(folder)
 
 
 def main() -> None:

@@ -64,6 +64,8 @@ def arguments() -> argparse.Namespace:
     if not options.data.is_dir():
         parser.error(f"{options.data} is no folder: name the one with arc_easy, piqa, … by --data")
     options.dtype = options.dtype or DTYPE[options.device]
+    if options.precision and options.dtype == "float32":
+        parser.error("--precision holds 16 bits against float32: give --dtype bfloat16 or float16")
     options.batch_sizes = options.batch_sizes or BATCH_SIZES[options.device]
     return options
 

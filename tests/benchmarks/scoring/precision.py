@@ -41,6 +41,6 @@ def errors(loaded: Loaded, options: argparse.Namespace) -> str:
     return "\n".join(found)
 
 
-def distances(answers: Sequence[Any], reference: Sequence[Any], lengths: np.ndarray) -> np.ndarray:
+def distances(answers: Sequence[Any], reference: Sequence[Any], lengths: np.ndarray) -> Any:
     apart = [abs(one[0] - other[0]) for one, other in zip(answers, reference, strict=True)]
-    return np.asarray(apart) / lengths
+    return np.array(apart) / lengths
