@@ -1,6 +1,6 @@
 """Models without a checkpoint, as folders that `base.model` may name: real architectures, random weights.
 
-    python -m tests.benchmarks.gpu.random_model mistral7b /tmp/mistral7b
+    python -m tests.benchmarks.gpu.random_model mistral7b /tmp/mistral7b [--tokenizer FOLDER]
 
 Speed and memory do not depend on what the weights are.
 """
@@ -8,10 +8,11 @@ Speed and memory do not depend on what the weights are.
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, MistralConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig
 
 from tests.conftest import tiny_tokenizer
 
@@ -44,13 +45,21 @@ CONFIGS = {
 }
 
 
-def write_random_model(name: str, folder: Path) -> None:
-    """The architecture `name` in bfloat16, made on the GPU where there is one, with a byte-level tokenizer."""
+def write_random_model(name: str, folder: Path, tokenizer: Path | None = None) -> None:
+    """The architecture `name` in bfloat16, made on the GPU where there is one.
+
+    `tokenizer` is a folder with one whose special tokens are numbered as in SPECIAL; left out, it is a
+    byte-level one of 300 tokens, with which a text is four times as long. The vocabulary is the
+    architecture's own, larger only where the tokenizer's is.
+    """
+    words = AutoTokenizer.from_pretrained(tokenizer) if tokenizer else tiny_tokenizer()
+    config = copy.deepcopy(CONFIGS[name])
+    config.vocab_size = max(config.vocab_size, len(words))
     torch.manual_seed(0)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = AutoModelForCausalLM.from_config(CONFIGS[name], dtype=torch.bfloat16)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     model.save_pretrained(folder, max_shard_size="2GB")
-    tiny_tokenizer().save_pretrained(folder)
+    words.save_pretrained(folder)
 
 
 def main() -> None:
@@ -59,8 +68,9 @@ def main() -> None:
     )
     parser.add_argument("name", choices=CONFIGS)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--tokenizer", type=Path, help="a folder with one, left out a tiny byte-level one")
     options = parser.parse_args()
-    write_random_model(options.name, options.folder)
+    write_random_model(options.name, options.folder, options.tokenizer)
     weights = sum(path.stat().st_size for path in options.folder.glob("*.safetensors"))
     print(f"{options.folder}: {weights / 1e9:.2f} GB of weights")
 
