@@ -13,6 +13,7 @@ from harness.errors import RunFailed
 from harness.scoring.budget import Budget
 from harness.scoring.forest import Forest, Grove
 from harness.scoring.halves import Halves, StemCache, tree_masks
+from harness.scoring.reading import positions_of, read_at, to_device
 from harness.scoring.tree import IntArray, Row, build_row
 
 # A kernel of attention wants the length of a row to be a multiple of this.
@@ -113,24 +114,6 @@ def _smaller(rows: Sequence[Row], below: int) -> list[Row]:
     return [build_row(sequences[:half], below), build_row(sequences[half:], below)]
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """Where a pass is read. kept: distinct positions (rows flattened), `row_of` and `targets` in their order;
-    order: brings the scores back into that of the reads."""
-
-    kept: IntArray
-    row_of: IntArray
-    targets: IntArray
-    order: IntArray
-
-
-def _reading(positions: IntArray, targets: IntArray) -> _Reading:
-    # Sequences share positions: all one-token labels of an item are read at the same one.
-    kept, row_of = np.unique(positions, return_inverse=True)
-    order = np.argsort(row_of, kind="stable")
-    return _Reading(kept, row_of[order], targets[order], np.argsort(order, kind="stable"))
-
-
 @torch.inference_mode()
 def _launch(halves: Halves, rows: Sequence[Row], stem: StemCache | None, budget: Budget) -> _Pending:
     nodes = sum(len(row.tokens) for row in rows)
@@ -138,17 +121,17 @@ def _launch(halves: Halves, rows: Sequence[Row], stem: StemCache | None, budget:
         return _Pending(rows, *_long_chain(halves, rows[0], budget), nodes)
     longest = -(-max(len(row.tokens) for row in rows) // ALIGNED) * ALIGNED
     reads = [(place * longest + read.nodes, read.targets) for place, row in enumerate(rows) for read in row.reads]
-    reading = _reading(*(np.concatenate(parts) for parts in zip(*reads, strict=True)))
-    tokens = _to_device(_padded([row.tokens for row in rows], longest, 0), halves)
+    where = positions_of(*(np.concatenate(parts) for parts in zip(*reads, strict=True)))
+    tokens = to_device(_padded([row.tokens for row in rows], longest, 0), halves.device)
     if stem is None and all(row.is_chain for row in rows):
         hidden = halves.hidden(tokens)  # causal as it is, and the fastest kernels know it
     else:
-        below = stem.length if stem else 0
-        depths = _to_device(_padded([row.depths for row in rows], longest, below), halves)
-        ends = _to_device(_padded([row.ends for row in rows], longest, None), halves)
+        below = 0 if stem is None else stem.length
+        depths = to_device(_padded([row.depths for row in rows], longest, below), halves.device)
+        ends = to_device(_padded([row.ends for row in rows], longest, None), halves.device)
         masks = tree_masks(halves, depths, ends, stem)
         hidden = halves.hidden(tokens, attention_mask=masks, position_ids=depths, past_key_values=stem)
-    scores, greedy = _read(halves, hidden.flatten(0, 1), reading, budget)
+    scores, greedy = read_at(halves, hidden.flatten(0, 1), where, budget.logits)
     return _Pending(rows, scores, greedy, nodes)
 
 
@@ -159,35 +142,12 @@ def _long_chain(halves: Halves, row: Row, budget: Budget) -> tuple[torch.Tensor,
     parts = []
     for start in range(0, len(row.tokens), budget.nodes):
         tokens = row.tokens[start : start + budget.nodes]
-        hidden = halves.hidden(_to_device(tokens[None], halves), past_key_values=cache)[0]
+        hidden = halves.hidden(to_device(tokens[None], halves.device), past_key_values=cache)[0]
         here = (read.nodes >= start) & (read.nodes < start + len(tokens))
         if here.any():
-            parts.append(_read(halves, hidden, _reading(read.nodes[here] - start, read.targets[here]), budget))
+            where = positions_of(read.nodes[here] - start, read.targets[here])
+            parts.append(read_at(halves, hidden, where, budget.logits))
     return torch.cat([scores for scores, _ in parts]), torch.cat([greedy for _, greedy in parts])
-
-
-def _read(
-    halves: Halves, hidden: torch.Tensor, reading: _Reading, budget: Budget
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each target in float32, and whether it is the argmax; on the device.
-
-    A few positions at a time: all logits at once would be the largest tensor of the whole run.
-    """
-    kept, row_of, targets, order = (
-        _to_device(array, halves)
-        for array in (reading.kept, reading.row_of, reading.targets, reading.order)
-    )
-    scores, greedy = [], []
-    for start in range(0, len(kept), budget.logits):
-        stop = min(start + budget.logits, len(kept))
-        low, high = np.searchsorted(reading.row_of, [start, stop]).tolist()
-        logits = halves.logits(hidden[kept[start:stop]])
-        best = logits.argmax(-1)
-        chosen = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
-        row, target = row_of[low:high] - start, targets[low:high]
-        scores.append(chosen[row, target])
-        greedy.append(best[row] == target)
-    return torch.cat(scores)[order], torch.cat(greedy)[order]
 
 
 def _padded(arrays: Sequence[IntArray], length: int, filler: int | None) -> IntArray:
@@ -197,12 +157,6 @@ def _padded(arrays: Sequence[IntArray], length: int, filler: int | None) -> IntA
     for row, array in zip(whole, arrays, strict=True):
         row[: len(array)] = array
     return whole
-
-
-def _to_device(array: IntArray, halves: Halves) -> torch.Tensor:
-    tensor = torch.from_numpy(array)
-    # From pinned memory a copy does not wait for the passes before it.
-    return tensor.pin_memory().to(halves.device, non_blocking=True) if halves.device.type == "cuda" else tensor
 
 
 def _read_back(pending: _Pending) -> Finished:

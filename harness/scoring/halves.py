@@ -7,7 +7,8 @@ that are read go through the head a few at a time.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,9 @@ class Halves:
         self.decoder = self.whole.get_decoder()
         self.config = self.whole.config.get_text_config()
         self.device: torch.device = self.whole.device
+        self.head = self.whole.get_output_embeddings()
+        self.head_is_plain = type(self.head) is torch.nn.Linear
+        self.vocabulary: int = self.config.vocab_size if not self.head_is_plain else self.head.out_features
         if self.decoder is self.whole:
             raise TypeError(f"{type(self.whole).__name__} has no decoder apart from its head")
 
@@ -35,10 +39,17 @@ class Halves:
         use_cache = inputs.get("past_key_values") is not None
         return self.decoder(input_ids=tokens, use_cache=use_cache, **inputs).last_hidden_state  # type: ignore[no-any-return]
 
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The model's own logits of hidden states (n, hidden), soft caps and scales included: (n, vocabulary)."""
+    def logits(self, hidden: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """The model's own logits of hidden states (n, hidden), soft caps and scales included.
+
+        Those of the vocabulary's entries start … stop - 1: (n, stop - start). Only a plain head can be cut.
+        """
         rows = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
-        with _answering(self.decoder, hidden[None]):
+        with contextlib.ExitStack() as patches:
+            output = BaseModelOutputWithPast(last_hidden_state=hidden[None])
+            patches.enter_context(_answering(self.decoder, lambda *_, **__: output))
+            if self.head_is_plain:
+                patches.enter_context(_answering(self.head, partial(_part_of, self.head, start, stop)))
             return self.whole(input_ids=rows, use_cache=False).logits[0]  # type: ignore[no-any-return]
 
     def kinds(self) -> frozenset[str]:
@@ -46,18 +57,23 @@ class Halves:
         return frozenset(getattr(self.config, "layer_types", None) or ())
 
 
+def _part_of(head: torch.nn.Linear, start: int, stop: int, hidden: torch.Tensor) -> torch.Tensor:
+    bias = None if head.bias is None else head.bias[start:stop]
+    return torch.nn.functional.linear(hidden, head.weight[start:stop], bias)
+
+
 @contextlib.contextmanager
-def _answering(decoder: Any, hidden: torch.Tensor) -> Iterator[None]:
-    """Within it the decoder answers with `hidden`, so that a call of the whole model is a call of its head."""
-    before = vars(decoder).get("forward")
-    decoder.forward = lambda *_, **__: BaseModelOutputWithPast(last_hidden_state=hidden)
+def _answering(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    """Within it the module answers so: with the decoder's answer given, a call of the model is one of its head."""
+    before = vars(module).get("forward")
+    module.forward = forward
     try:
         yield
     finally:
         if before is None:
-            del decoder.forward
+            del module.forward
         else:
-            decoder.forward = before
+            module.forward = before
 
 
 class StemCache(Cache):
@@ -70,9 +86,6 @@ class StemCache(Cache):
         super().__init__(layers=[])
         self.stem = [(layer.keys, layer.values) for layer in filled.layers]
         self.length = length
-
-    def held(self, layer: int) -> int:
-        return int(self.stem[layer][0].shape[-2])
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any
@@ -103,29 +116,33 @@ def tree_masks(
         types: Sequence[str] = halves.config.layer_types
         # An unknown kind of attention gets no mask, and the model fails where it looks for it.
         return {
-            kind: _mask(depths, ends, windows[kind], stem and (stem.held(types.index(kind)), stem.length), dtype)
+            kind: _mask(depths, ends, windows[kind], _held(stem, types.index(kind)), dtype)
             for kind in kinds
             if kind in windows
         }
-    return _mask(depths, ends, window, stem and (stem.held(0), stem.length), dtype)
+    return _mask(depths, ends, window, _held(stem, 0), dtype)
+
+
+def _held(stem: StemCache | None, layer: int) -> tuple[int, int]:
+    """How many positions of the stem a layer holds, and how long the stem is."""
+    # Trap: a cache without layers of its own is false.
+    return (0, 0) if stem is None else (int(stem.stem[layer][0].shape[-2]), stem.length)
 
 
 def _mask(
     depths: torch.Tensor,
     ends: torch.Tensor,
     window: int | None,
-    stem: tuple[int, int] | None,
+    stem: tuple[int, int],
     dtype: torch.dtype,
 ) -> torch.Tensor:
     rows, size = depths.shape
     at = torch.arange(size, device=depths.device)
     visible = (at[:, None] >= at[None, :])[None] & (at[None, :, None] < ends[:, None, :])
-    keys = depths
-    if stem is not None:
-        held, length = stem
-        visible = torch.cat([visible.new_ones(rows, size, held), visible], dim=-1)
-        before = torch.arange(length - held, length, device=depths.device)
-        keys = torch.cat([before.expand(rows, -1), depths], dim=-1)
+    held, length = stem
+    visible = torch.cat([visible.new_ones(rows, size, held), visible], dim=-1)
+    before = torch.arange(length - held, length, device=depths.device)
+    keys = torch.cat([before.expand(rows, -1), depths], dim=-1)
     if window:
         visible &= depths[:, :, None] - keys[:, None, :] < window
     mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)

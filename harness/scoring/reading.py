@@ -1,0 +1,118 @@
+"""What the head says at the positions that are read, a slice of the vocabulary at a time.
+
+The logits of a slice are still in the processor's cache when they are summed up, and no tensor as
+wide as the vocabulary is ever held: for Gemma's 262,144 entries that is most of a plain pass's time
+and memory. Sums are those of log_softmax in float32, as lm-eval takes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from harness.scoring.halves import Halves
+from harness.scoring.tree import IntArray
+
+# Entries of the vocabulary at a time: on a CPU the logits of a slice should stay in its cache.
+SLICE_OF_DEVICE = {"cpu": 4096, "cuda": 1 << 16}
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Where hidden states are read, in the order of `kept`.
+
+    kept:            distinct positions (rows flattened): sequences share some, as all one-token labels of
+                     an item are read at the same one
+    row_of, targets: for each target its place in `kept` and its token
+    order:           brings the scores back into the order that was asked for
+    """
+
+    kept: IntArray
+    row_of: IntArray
+    targets: IntArray
+    order: IntArray
+
+
+def positions_of(positions: IntArray, targets: IntArray) -> Positions:
+    kept, row_of = np.unique(positions, return_inverse=True)
+    order = np.argsort(row_of, kind="stable")
+    return Positions(kept, row_of[order], targets[order], np.argsort(order, kind="stable"))
+
+
+class Softmax:
+    """Σ exp over slices of the vocabulary that come one after the other, and the first largest logit.
+
+    largest, total, best: shape (n,): max, Σ exp(logit - max), and the index of the max
+    """
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self.largest = torch.full((rows,), -torch.inf, device=device)
+        self.total = torch.zeros(rows, device=device)
+        self.best = torch.zeros(rows, dtype=torch.long, device=device)
+
+    def add(self, logits: torch.Tensor, start: int) -> torch.Tensor:
+        """Logits (n, width) in float32 of the entries from `start`. Returns exp(logit - max so far)."""
+        largest = logits.amax(-1)
+        risen = largest > self.largest
+        if risen.device.type == "cpu":  # argmax is slow there, and few rows have a new largest
+            risen_rows = risen.nonzero()[:, 0]
+            self.best[risen_rows] = logits[risen_rows].argmax(-1) + start
+        else:
+            self.best = torch.where(risen, logits.argmax(-1) + start, self.best)
+        now = torch.maximum(largest, self.largest)
+        powers = (logits - now[:, None]).exp_()
+        self.total = self.total * (self.largest - now).exp() + powers.sum(-1)
+        self.largest = now
+        return powers
+
+
+def slices(halves: Halves) -> list[tuple[int, int]]:
+    """Where the vocabulary is cut; one slice where the head is none that can be cut."""
+    width = halves.vocabulary
+    if not halves.head_is_plain:
+        return [(0, width)]
+    step = SLICE_OF_DEVICE.get(halves.device.type, 4096)
+    return [(start, min(start + step, width)) for start in range(0, width, step)]
+
+
+def read_at(
+    halves: Halves, hidden: torch.Tensor, where: Positions, at_a_time: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each target in float32, and whether it is the argmax; on the device.
+
+    hidden: (positions, hidden size). at_a_time: positions read together.
+    """
+    kept, row_of, targets, order = (
+        to_device(array, halves.device) for array in (where.kept, where.row_of, where.targets, where.order)
+    )
+    scores, greedy = [], []
+    for start in range(0, len(where.kept), at_a_time):
+        stop = min(start + at_a_time, len(where.kept))
+        low, high = np.searchsorted(where.row_of, [start, stop]).tolist()
+        part = _read_some(halves, hidden[kept[start:stop]], row_of[low:high] - start, targets[low:high])
+        scores.append(part[0])
+        greedy.append(part[1])
+    return torch.cat(scores)[order], torch.cat(greedy)[order]
+
+
+def _read_some(
+    halves: Halves, hidden: torch.Tensor, row_of: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    softmax = Softmax(len(hidden), hidden.device)
+    chosen = torch.zeros(len(targets), device=hidden.device)
+    for start, stop in slices(halves):
+        logits = halves.logits(hidden, start, stop).float()
+        here = (targets >= start) & (targets < stop)
+        found = logits[row_of, (targets - start).clamp(0, stop - start - 1)]
+        chosen = torch.where(here, found, chosen)
+        softmax.add(logits, start)
+    scores = chosen - softmax.largest[row_of] - softmax.total.log()[row_of]
+    return scores, softmax.best[row_of] == targets
+
+
+def to_device(array: IntArray, device: torch.device) -> torch.Tensor:
+    tensor = torch.from_numpy(array)
+    # From pinned memory a copy does not wait for the passes before it.
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
