@@ -35,6 +35,22 @@ def tiny_config(kind: str = "llama") -> Any:
     makers: dict[str, Callable[[], Any]] = {
         "llama": lambda: t.LlamaConfig(**shared, tie_word_embeddings=False),
         "mistral": lambda: t.MistralConfig(**shared, sliding_window=6),
+        "qwen2": lambda: t.Qwen2Config(**shared),
+        "phi": lambda: t.PhiConfig(**shared, partial_rotary_factor=0.5),
+        "olmo2": lambda: t.Olmo2Config(**shared),
+        "stablelm": lambda: t.StableLmConfig(**shared),
+        "gpt_neox": lambda: t.GPTNeoXConfig(
+            **{name: value for name, value in shared.items() if name != "num_key_value_heads"}
+        ),
+        "falcon": lambda: t.FalconConfig(
+            vocab_size=300,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=0,
+        ),
         "qwen3": lambda: t.Qwen3Config(**shared, head_dim=8),
         "gemma2": lambda: t.Gemma2Config(**gemma),
         "gemma3": lambda: t.Gemma3TextConfig(**gemma, layer_types=["sliding_attention", "full_attention"]),

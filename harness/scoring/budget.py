@@ -16,6 +16,7 @@ ROW_OF_DEVICE = {"cpu": 128, "cuda": 512}
 # More tokens in a pass make nothing faster.
 ENOUGH_NODES = {"cpu": 1024, "cuda": 8192}
 LONGEST_TREE = 4096
+SHORTEST_IN_A_SLOT = 16
 FEWEST_NODES = 16
 # Bytes of float32 logits at a time; of free memory a pass may fill.
 LOGITS_HELD = {"cpu": 1 << 27, "cuda": 1 << 29}
@@ -26,11 +27,19 @@ MLP_COPIES, STREAM_COPIES = 3, 10
 
 @dataclass
 class Budget:
-    """nodes: tokens in a pass, logits: positions read at a time. Both shrink where memory runs out."""
+    """nodes: tokens in a pass, logits: positions read at a time. Both shrink where memory runs out.
+    of_a_position: bytes of keys and values of one token; share: of the free memory that slots may fill."""
 
     nodes: int
     logits: int
     shape: Shape
+    of_a_position: int  # bytes of keys and values
+    share: float = SHARE_OF_FREE
+
+    def slots(self, capacity: int) -> int:
+        """How many sequences of up to `capacity` tokens can be generated side by side."""
+        fits = int(self.share * free_memory() / max(1, self.of_a_position * capacity))
+        return max(1, min(fits, self.nodes // SHORTEST_IN_A_SLOT))
 
     def shrink(self, error: BaseException) -> None:
         """Half of both from now on. Raises RunFailed where that is too little for anything."""
@@ -40,6 +49,7 @@ class Budget:
                 "Free the memory that other processes hold, or load the model with a quantization."
             ) from error
         self.nodes, self.logits = max(FEWEST_NODES, self.nodes // 2), max(1, self.logits // 2)
+        self.share /= 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -54,4 +64,16 @@ def budget_for(model: Any) -> Budget:
     nodes = max(FEWEST_NODES, min(ENOUGH_NODES.get(where, 1024), fits))
     held = min(LOGITS_HELD.get(where, 1 << 27), int(SHARE_OF_FREE * free_memory()))
     row = min(ROW_OF_DEVICE.get(where, 128), nodes)
-    return Budget(nodes, max(1, held // (4 * config.vocab_size)), Shape(row, max(row, min(LONGEST_TREE, nodes))))
+    return Budget(
+        nodes=nodes,
+        logits=max(1, held // (4 * config.vocab_size)),
+        shape=Shape(row, max(row, min(LONGEST_TREE, nodes))),
+        of_a_position=_keys_and_values(config) * wide,
+    )
+
+
+def _keys_and_values(config: Any) -> int:
+    """Numbers that attention keeps of a token: nothing in a model without attention."""
+    heads = getattr(config, "num_attention_heads", 0)
+    size = getattr(config, "head_dim", None) or config.hidden_size // max(1, heads)
+    return int(2 * config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * size)

@@ -1,4 +1,4 @@
-"""Runs a forest through a model: every node once, logits only where they are read, whatever the memory allows."""
+"""Runs a forest through a model: every node once, logits only where they are read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from harness.errors import RunFailed
 from harness.scoring.budget import Budget
 from harness.scoring.forest import Forest, Grove
 from harness.scoring.halves import Halves, StemCache, tree_masks
@@ -22,7 +21,7 @@ ALIGNED = 8
 
 @dataclass(frozen=True)
 class Answer:
-    """A scored sequence: its index, Σ log p of its targets in nats, and whether each is the most probable token."""
+    """A scored sequence: Σ log p of its targets in nats, and whether each is the most probable token."""
 
     index: int
     loglikelihood: float
@@ -49,20 +48,21 @@ class _Pending:
 
 
 def score(halves: Halves, forest: Forest, budget: Budget) -> Iterator[Finished]:
-    """Answers of every sequence, pass by pass. Raises RunFailed where the memory does not hold a single one."""
+    """Answers of every sequence, pass by pass. Raises RunFailed where not one fits into memory."""
     for grove in forest.groves:
         yield from _score_grove(halves, grove, budget)
 
 
 @torch.inference_mode()
-def _stem(halves: Halves, tokens: IntArray, budget: Budget) -> StemCache | None:
+def stem_cache(halves: Halves, tokens: IntArray, budget: Budget) -> StemCache | None:
+    """Keys and values of a stem, None for an empty one."""
     if not len(tokens):
         return None
     whole = torch.from_numpy(tokens)[None].to(halves.device)
     while True:
         try:
             cache = DynamicCache(config=halves.config)
-            for piece in whole.split(budget.nodes, dim=1):
+            for piece in torch.split(whole, budget.nodes, dim=1):
                 halves.hidden(piece, past_key_values=cache)
             return StemCache(cache, len(tokens))
         except torch.OutOfMemoryError as error:
@@ -71,7 +71,7 @@ def _stem(halves: Halves, tokens: IntArray, budget: Budget) -> StemCache | None:
 
 
 def _score_grove(halves: Halves, grove: Grove, budget: Budget) -> Iterator[Finished]:
-    stem = _stem(halves, grove.stem, budget)
+    stem = stem_cache(halves, grove.stem, budget)
     waiting = list(reversed(grove.rows))
     pending: _Pending | None = None
     while waiting:
@@ -120,15 +120,17 @@ def _launch(halves: Halves, rows: Sequence[Row], stem: StemCache | None, budget:
     if stem is None and len(rows) == 1 and rows[0].is_chain and nodes > budget.nodes:
         return _Pending(rows, *_long_chain(halves, rows[0], budget), nodes)
     longest = -(-max(len(row.tokens) for row in rows) // ALIGNED) * ALIGNED
-    reads = [(place * longest + read.nodes, read.targets) for place, row in enumerate(rows) for read in row.reads]
+    reads = [
+        (place * longest + read.nodes, read.targets) for place, row in enumerate(rows) for read in row.reads
+    ]
     where = positions_of(*(np.concatenate(parts) for parts in zip(*reads, strict=True)))
-    tokens = to_device(_padded([row.tokens for row in rows], longest, 0), halves.device)
+    tokens = to_device(padded([row.tokens for row in rows], longest, 0), halves.device)
     if stem is None and all(row.is_chain for row in rows):
         hidden = halves.hidden(tokens)  # causal as it is, and the fastest kernels know it
     else:
         below = 0 if stem is None else stem.length
-        depths = to_device(_padded([row.depths for row in rows], longest, below), halves.device)
-        ends = to_device(_padded([row.ends for row in rows], longest, None), halves.device)
+        depths = to_device(padded([row.depths for row in rows], longest, below), halves.device)
+        ends = to_device(padded([row.ends for row in rows], longest, None), halves.device)
         masks = tree_masks(halves, depths, ends, stem)
         hidden = halves.hidden(tokens, attention_mask=masks, position_ids=depths, past_key_values=stem)
     scores, greedy = read_at(halves, hidden.flatten(0, 1), where, budget.logits)
@@ -150,7 +152,7 @@ def _long_chain(halves: Halves, row: Row, budget: Budget) -> tuple[torch.Tensor,
     return torch.cat([scores for scores, _ in parts]), torch.cat([greedy for _, greedy in parts])
 
 
-def _padded(arrays: Sequence[IntArray], length: int, filler: int | None) -> IntArray:
+def padded(arrays: Sequence[IntArray], length: int, filler: int | None) -> IntArray:
     """Shape (rows, length), filled up with `filler`, or (None) each position with the one after it."""
     padded = np.arange(1, length + 1) if filler is None else np.full(length, filler)
     whole = np.tile(padded, (len(arrays), 1))

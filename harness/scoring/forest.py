@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def plant(sequences: Sequence[Scored], shape: Shape) -> Forest:
 
 def _sorted(sequences: Sequence[Scored]) -> _Sorted:
     ordered = in_order(sequences)
-    pairs = zip(ordered, ordered[1:], strict=False)
+    pairs = pairwise(ordered)
     shared = np.array([0, *(common_prefix(left.tokens, right.tokens) for left, right in pairs)])
     lengths = np.array([len(sequence.tokens) for sequence in ordered])
     first = np.array([sequence.first for sequence in ordered])
@@ -116,12 +117,10 @@ def _units(ordered: _Sorted, shape: Shape) -> Iterator[tuple[int, int, int]]:
                 continue
         cuts = low + 1 + np.flatnonzero(ordered.shared[low + 1 : high] == common)
         edges = [low, *cuts.tolist(), high]
-        waiting += [(start, stop, below) for start, stop in zip(edges, edges[1:], strict=False)]
+        waiting += [(start, stop, below) for start, stop in pairwise(edges)]
 
 
-def _rows(
-    ordered: _Sorted, units: Sequence[tuple[int, int]], below: int, shape: Shape
-) -> tuple[Row, ...]:
+def _rows(ordered: _Sorted, units: Sequence[tuple[int, int]], below: int, shape: Shape) -> tuple[Row, ...]:
     """First fit decreasing: small trees together in rows, long ones and long sequences by themselves."""
     sizes = {unit: ordered.nodes(*unit, below) for unit in units}
     by_size = sorted(units, key=lambda unit: -sizes[unit])

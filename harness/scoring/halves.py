@@ -15,7 +15,7 @@ import torch
 from peft import PeftModel
 from transformers import DynamicCache
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions as Output
 
 Masks = torch.Tensor | dict[str, torch.Tensor]
 
@@ -46,15 +46,24 @@ class Halves:
         """
         rows = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
         with contextlib.ExitStack() as patches:
-            output = BaseModelOutputWithPast(last_hidden_state=hidden[None])
+            output = Output(last_hidden_state=hidden[None])
             patches.enter_context(_answering(self.decoder, lambda *_, **__: output))
             if self.head_is_plain:
                 patches.enter_context(_answering(self.head, partial(_part_of, self.head, start, stop)))
             return self.whole(input_ids=rows, use_cache=False).logits[0]  # type: ignore[no-any-return]
 
-    def kinds(self) -> frozenset[str]:
-        """Kinds of layers that want a mask of their own; empty where all take the same."""
-        return frozenset(getattr(self.config, "layer_types", None) or ())
+    def masks(self, make: Callable[[int | None, int], torch.Tensor]) -> Masks:
+        """Masks as the model takes them: one, or one for each kind of layer.
+
+        make: (sliding window or None, a layer of that kind) → the mask
+        """
+        window = getattr(self.config, "sliding_window", None)
+        types: Sequence[str] = getattr(self.config, "layer_types", None) or ()
+        if not types:
+            return make(window, 0)
+        windows = {"full_attention": None, "sliding_attention": window}
+        # An unknown kind of attention gets no mask, and the model fails where it looks for it.
+        return {kind: make(windows[kind], types.index(kind)) for kind in set(types) if kind in windows}
 
 
 def _part_of(head: torch.nn.Linear, start: int, stop: int, hidden: torch.Tensor) -> torch.Tensor:
@@ -64,7 +73,7 @@ def _part_of(head: torch.nn.Linear, start: int, stop: int, hidden: torch.Tensor)
 
 @contextlib.contextmanager
 def _answering(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
-    """Within it the module answers so: with the decoder's answer given, a call of the model is one of its head."""
+    """Within it the module answers so: where the decoder does, a call of the model is one of its head."""
     before = vars(module).get("forward")
     module.forward = forward
     try:
@@ -76,7 +85,7 @@ def _answering(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
             module.forward = before
 
 
-class StemCache(Cache):
+class StemCache(Cache):  # type: ignore[misc]
     """Keys and values of a stem, seen by every row of a batch; what the rows add is forgotten.
 
     Layers with a sliding window hold its last window - 1 positions only, as in the model's own cache.
@@ -101,26 +110,13 @@ class StemCache(Cache):
         return self.length
 
 
-def tree_masks(
-    halves: Halves, depths: torch.Tensor, ends: torch.Tensor, stem: StemCache | None
-) -> Masks:
+def tree_masks(halves: Halves, depths: torch.Tensor, ends: torch.Tensor, stem: StemCache | None) -> Masks:
     """Additive masks of rows of trees, one for each kind of layer where there are several.
 
     depths, ends: shape (rows, N). Each mask: (rows, 1, N, stem + N).
     """
-    window = getattr(halves.config, "sliding_window", None)
     dtype = halves.whole.dtype
-    kinds = halves.kinds()
-    if kinds:
-        windows = {"full_attention": None, "sliding_attention": window}
-        types: Sequence[str] = halves.config.layer_types
-        # An unknown kind of attention gets no mask, and the model fails where it looks for it.
-        return {
-            kind: _mask(depths, ends, windows[kind], _held(stem, types.index(kind)), dtype)
-            for kind in kinds
-            if kind in windows
-        }
-    return _mask(depths, ends, window, _held(stem, 0), dtype)
+    return halves.masks(lambda window, layer: _mask(depths, ends, window, _held(stem, layer), dtype))
 
 
 def _held(stem: StemCache | None, layer: int) -> tuple[int, int]:

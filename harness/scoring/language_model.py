@@ -1,195 +1,142 @@
 """The scoring engine behind lm-eval's `LM` interface.
 
-Everything but the forward pass is lm-eval's own HFLM: tokenisation of context and continuation,
-truncation, rolling windows, generation. Only `_loglikelihood_tokens` is ours: it runs a prefix
-tree per batch and computes logits only where they are scored.
+The rules are lm-eval's own HFLM's: tokenisation of context and continuation, truncation, rolling
+windows, stop strings. The passes are ours (engine.py, generation.py); a model that they do not fit
+is left to HFLM's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
 from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import postprocess_generated_text
 
 from harness.models.quiet import quiet_lm_eval
-from harness.scoring.tree import Pack, Scored, packs
+from harness.scoring.budget import Budget, budget_for
+from harness.scoring.engine import score
+from harness.scoring.generation import Prompt, generate
+from harness.scoring.halves import Halves
+from harness.scoring.sampling import is_plain, sampling_of
+from harness.scoring.selfcheck import equals_plain
+from harness.scoring.workload import Continuation, Workload, workload
 
-TokenRequest = tuple[Any, list[int], list[int]]
+# Where HFLM's own loop is used.
+PLAIN_BATCH = 32
+REQUESTS_PER_CALL = 64
 
-# Nodes in one forward pass: attention over a pack is quadratic, so a CPU wants it short.
-NODES_OF_DEVICE = {"cpu": 1024, "cuda": 8192}
-# Scored positions in one forward pass: each costs a row of vocabulary-sized logits.
-SCORED_OF_DEVICE = {"cpu": 256, "cuda": 1024}
-LOGIT_ROWS = 128
-BATCH_SIZE = 32
-# The probe: mean nats a token by which the tree may miss the plain path, or this many times the
-# plain path's own noise. A wrong mask misses by several nats; bf16 noise on a CPU is 0.03 to 0.07.
-PROBE_TOLERANCE = {torch.float32: 1e-4}
-PROBE_TOLERANCE_16_BIT = 0.05
-PROBE_NOISE = 3.0
+
+@dataclass(frozen=True)
+class Responses:
+    """Finished requests of one pass: (index, response). `work`: the share of the workload's cost it was."""
+
+    found: tuple[tuple[int, Any], ...]
+    work: float
 
 
 class TreeLM(HFLM):  # type: ignore[misc]
-    """lm-eval's HFLM with prefix-tree scoring.
+    """lm-eval's HFLM with prefix-tree scoring and generation in slots.
 
-    `engine` says which path produced the numbers: "tree", or "hflm" where the model's attention
-    cannot take a tree mask. Left out, it is found out on a probe batch; adapters of one base are
-    given the base's, so that both sides of a pair are scored the same way. `tokens` counts what was
-    read and written so far, as a plain pass over every request would read it.
+    engine: which path produces the numbers: "tree", or "hflm" where the model takes no tree. Left out, it
+            is found out on a probe batch; adapters of one base are given the base's, so that both sides of
+            a pair are scored the same way.
+    budget: what a pass may hold; left out, it starts from the free memory.
+    tokens: what was read and written so far, as a plain pass over every request would read it.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, engine: str | None = None) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, engine: str | None = None, budget: Budget | None = None
+    ) -> None:
         self.tokens = 0
         with quiet_lm_eval():  # it warns about every pre-loaded model
-            super().__init__(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=BATCH_SIZE)
-        self.engine = engine or ("tree" if self._tree_equals_plain() else "hflm")
+            super().__init__(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=PLAIN_BATCH)
+        self.budget = budget or budget_for(model)
+        self.engine = engine or ("tree" if equals_plain(model, self.budget, self.max_length) else "hflm")
 
-    def _loglikelihood_tokens(
-        self,
-        requests: list[TokenRequest],
-        disable_tqdm: bool = False,
-        override_bs: int | None = None,
-    ) -> list[tuple[float, bool]]:
-        self.tokens += sum(len(context) + len(continuation) for _, context, continuation in requests)
-        if self.engine != "tree":
-            return super()._loglikelihood_tokens(  # type: ignore[no-any-return]
-                requests, disable_tqdm=True, override_bs=override_bs
-            )
-        return self._score(requests)
+    def workload(self, requests: Sequence[Any]) -> Workload:
+        """Requests made ready for `respond`, of this model and of every other with its tokenizer."""
+        return workload(requests, self, self.budget.shape)
+
+    def respond(self, work: Workload) -> Iterator[Responses]:
+        """Responses as they finish, in the engine's order. Raises RunFailed where nothing fits."""
+        self.tokens += work.tokens
+        if self.engine == "tree":
+            yield from self._scored(work)
+        else:
+            scoring = [k for k, each in enumerate(work.requests) if each.request_type != "generate_until"]
+            yield from self._plainly(work, scoring)
+        yield from self._continued(work)
+
+    def _scored(self, work: Workload) -> Iterator[Responses]:
+        parts: dict[int, list[Any]] = {}
+        wanted: dict[int, int] = {}
+        for owner in work.owners:
+            wanted[owner] = wanted.get(owner, 0) + 1
+        for finished in score(Halves(self.model), work.forest, self.budget):
+            found = []
+            for answer in finished.answers:
+                owner = work.owners[answer.index]
+                parts.setdefault(owner, []).append(answer)
+                if len(parts[owner]) == wanted[owner]:
+                    answers = parts.pop(owner)
+                    total = sum(answer.loglikelihood for answer in answers)
+                    rolls = work.requests[owner].request_type == "loglikelihood_rolling"
+                    found.append((owner, total if rolls else (total, answers[0].greedy)))
+            yield Responses(tuple(found), work.cost(finished.nodes, finished.scored))
+
+    def _plainly(self, work: Workload, indices: Sequence[int]) -> Iterator[Responses]:
+        """HFLM's own loop, a few requests of one kind at a time."""
+        kinds: dict[str, list[int]] = {}
+        for k in indices:
+            kinds.setdefault(work.requests[k].request_type, []).append(k)
+        for kind, members in kinds.items():
+            for start in range(0, len(members), REQUESTS_PER_CALL):
+                some = members[start : start + REQUESTS_PER_CALL]
+                with quiet_lm_eval():
+                    answers = getattr(super(), kind)([work.requests[k] for k in some], disable_tqdm=True)
+                yield Responses(tuple(zip(some, answers, strict=True)), work.share(len(some)))
+
+    def _continued(self, work: Workload) -> Iterator[Responses]:
+        config = self.model.generation_config
+        ours = self.engine == "tree" and is_plain(config)
+        plain = [text.request for text in work.texts if not (ours and text.is_plain)]
+        yield from self._plainly(work, plain)
+        texts = {text.request: text for text in work.texts if ours and text.is_plain}
+        prompts = [self._prompt(text) for text in texts.values()]
+        end = config.eos_token_id
+        ends = frozenset(end if isinstance(end, list) else [] if end is None else [end])
+        for batch in generate(Halves(self.model), prompts, self.budget, ends):
+            self.tokens += sum(len(text.tokens) for text in batch)
+            found = tuple((text.index, self._shown(text.tokens, texts[text.index])) for text in batch)
+            yield Responses(found, sum(work.cost_of_text(texts[text.index]) for text in batch))
+
+    def _prompt(self, text: Continuation) -> Prompt:
+        def is_over(tokens: list[int]) -> bool:
+            # A stop string ends in what was added last, but may have begun some tokens before.
+            tail = self.tok_decode(tokens[-longest:])
+            return any(stop in tail for stop in stops)
+
+        stops = [stop for stop in text.until if stop]
+        longest = max((len(stop) for stop in stops), default=0) + 1
+        sampling = sampling_of(text.options, self.model.generation_config)
+        return Prompt(text.request, text.tokens, text.most, is_over, sampling, text.repeat)
+
+    def _shown(self, tokens: list[int], text: Continuation) -> str:
+        return postprocess_generated_text(self.tok_decode(tokens), list(text.until), self.think_end_token)  # type: ignore[no-any-return]
+
+    def _all(self, requests: Sequence[Any]) -> list[Any]:
+        found: dict[int, Any] = {}
+        for responses in self.respond(self.workload(requests)):
+            found.update(responses.found)
+        return [found[k] for k in range(len(requests))]
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        return self._all(requests)
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        return self._all(requests)
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        answers: list[str] = super().generate_until(requests, disable_tqdm=disable_tqdm)
-        texts = [request.args[0] + answer for request, answer in zip(requests, answers, strict=True)]
-        self.tokens += sum(len(tokens) for tokens in self.tokenizer(texts).input_ids) if texts else 0
-        return answers
-
-    def _score(self, requests: Sequence[TokenRequest]) -> list[tuple[float, bool]]:
-        sequences = [
-            _sequence(index, context, continuation, self.max_length)
-            for index, (_, context, continuation) in enumerate(requests)
-        ]
-        device = self.device.type
-        results: list[tuple[float, bool] | None] = [None] * len(requests)
-        limits = NODES_OF_DEVICE.get(device, 1024), SCORED_OF_DEVICE.get(device, 256)
-        for pack in packs(sequences, *limits):
-            for index, answer in self._run(pack):
-                results[index] = answer
-        return [answer for answer in results if answer is not None]
-
-    @torch.inference_mode()
-    def _run(self, pack: Pack) -> list[tuple[int, tuple[float, bool]]]:
-        nodes = np.concatenate([nodes for _, nodes, _ in pack.sequences])
-        targets = np.concatenate([targets for _, _, targets in pack.sequences])
-        # Sequences share nodes (all one-token labels of an item are read at the same one).
-        kept, row_of = np.unique(nodes, return_inverse=True)
-        logits = self._forward(pack, torch.from_numpy(kept).to(self.device))
-        scores, greedy = _read(
-            logits, torch.from_numpy(row_of).to(self.device), torch.from_numpy(targets).to(self.device)
-        )
-        answers = []
-        start = 0
-        for index, nodes, _ in pack.sequences:
-            stop = start + len(nodes)
-            answers.append((index, (float(scores[start:stop].sum()), bool(greedy[start:stop].all()))))
-            start = stop
-        return answers
-
-    def _forward(self, pack: Pack, kept: torch.Tensor) -> torch.Tensor:
-        """Logits at the nodes `kept`, shape (len(kept), vocabulary)."""
-        output = self.model(
-            input_ids=torch.from_numpy(pack.tokens)[None].to(self.device),
-            position_ids=torch.from_numpy(pack.depths)[None].to(self.device),
-            attention_mask=tree_mask(pack, self.config, self.model.dtype, self.device),
-            logits_to_keep=kept,
-            use_cache=False,
-        )
-        return output.logits[0]  # type: ignore[no-any-return]
-
-    def _tree_equals_plain(self) -> bool:
-        """Score a probe batch by tree and by the plain forward pass; False where they disagree.
-
-        In 16 bits two runs of the plain pass disagree too, as soon as their shapes differ: the
-        same sequences with tokens after them, which a causal model cannot see, measure by how much.
-        """
-        vocabulary = min(self.model.config.get_text_config().vocab_size, 1000)
-        generator = np.random.default_rng(0)
-        stem = generator.integers(5, vocabulary, 12).tolist()
-        requests: list[TokenRequest] = []
-        for branch in range(8):
-            continuation = generator.integers(5, vocabulary, 3 + branch).tolist()
-            requests += [
-                (("", f"{branch} long"), stem, continuation),
-                (("", f"{branch} short"), stem[:5], continuation),
-            ]
-        lengths = np.array([len(continuation) for _, _, continuation in requests])
-        try:
-            tree = np.array([answer[0] for answer in self._score(requests)])
-            plain = np.array([self._plain_score(request, []) for request in requests])
-            again = np.array([self._plain_score(request, stem) for request in requests])
-        except torch.OutOfMemoryError:
-            raise
-        except Exception:  # whatever an architecture raises that takes no tree mask or no logits_to_keep
-            return False
-        noise = float(np.mean(np.abs(again - plain) / lengths))
-        tolerance = PROBE_TOLERANCE.get(self.model.dtype, PROBE_TOLERANCE_16_BIT)
-        return float(np.mean(np.abs(tree - plain) / lengths)) <= max(tolerance, PROBE_NOISE * noise)
-
-    @torch.inference_mode()
-    def _plain_score(self, request: TokenRequest, after: list[int]) -> float:
-        """Log-likelihood of one request, with tokens after it: no tree, no mask, no padding."""
-        sequence = _sequence(0, request[1], request[2], self.max_length)
-        tokens = torch.tensor([[*sequence.tokens, *after]], device=self.device)
-        targets = torch.tensor(sequence.targets, device=self.device)
-        scored = torch.arange(len(sequence.tokens) - len(targets), len(sequence.tokens), device=self.device)
-        logits = self.model(input_ids=tokens, logits_to_keep=scored, use_cache=False).logits[0]
-        return float(_read(logits, torch.arange(len(targets), device=self.device), targets)[0].sum())
-
-
-def _sequence(index: int, context: list[int], continuation: list[int], max_length: int) -> Scored:
-    """As HFLM truncates: the last max_length + 1 tokens, of which the last is only a target."""
-    whole = (context + continuation)[-(max_length + 1) :]
-    return Scored(index, tuple(whole[:-1]), tuple(continuation[-(len(whole) - 1) :]))
-
-
-def tree_mask(
-    pack: Pack, config: Any, dtype: torch.dtype, device: torch.device
-) -> torch.Tensor | dict[str, torch.Tensor]:
-    """The additive mask of a pack, shape (1, 1, N, N); one for each kind of layer where there are several."""
-    visible = torch.from_numpy(pack.ancestry()).to(device)
-    depths = torch.from_numpy(pack.depths).to(device)
-    config = config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    near = visible if not window else visible & (depths[:, None] - depths[None, :] < window)
-    layer_types = set(getattr(config, "layer_types", None) or ())
-    if layer_types:
-        masks = {"full_attention": visible, "sliding_attention": near}
-        return {kind: _additive(masks[kind], dtype) for kind in layer_types if kind in masks}
-    return _additive(near, dtype)
-
-
-def _additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
-    return mask.masked_fill_(~visible, torch.finfo(dtype).min)[None, None]
-
-
-def _read(
-    logits: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each target and whether it is the argmax.
-
-    `rows` (sorted or not) names the row of `logits` that predicts each target. log_softmax in
-    float32, as HFLM takes it (logsumexp differs from it by 2e-5 a token on a CPU), a few rows at a
-    time: a float32 copy of all logits would be the largest tensor of the whole run.
-    """
-    scores = torch.empty(len(targets), dtype=torch.float32, device=logits.device)
-    greedy = torch.empty(len(targets), dtype=torch.bool, device=logits.device)
-    for start in range(0, len(logits), LOGIT_ROWS):
-        chunk = torch.log_softmax(logits[start : start + LOGIT_ROWS].float(), dim=-1)
-        here = ((rows >= start) & (rows < start + LOGIT_ROWS)).nonzero()[:, 0]
-        row, target = rows[here] - start, targets[here]
-        scores[here] = chunk[row, target]
-        greedy[here] = chunk.argmax(-1)[row] == target
-    return scores.cpu(), greedy.cpu()
+        return self._all(requests)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +75,7 @@ def common_prefix(left: IntArray, right: IntArray) -> int:
 def build_row(sequences: Sequence[Scored], below: int) -> Row:
     """The tree of sequences in lexicographic order, without its first `below` tokens, which all share."""
     shared = [below]
-    for left, right in zip(sequences, sequences[1:], strict=False):
+    for left, right in pairwise(sequences):
         shared.append(common_prefix(left.tokens, right.tokens))
     deepest = max(len(sequence.tokens) for sequence in sequences)
     node_at = np.zeros(deepest, dtype=np.int64)  # along the sequence last seen
