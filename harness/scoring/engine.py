@@ -13,7 +13,7 @@ from harness.scoring.budget import Budget
 from harness.scoring.forest import Forest, Grove
 from harness.scoring.halves import Halves, StemCache, tree_masks
 from harness.scoring.reading import positions_of, read_at, to_device
-from harness.scoring.tree import IntArray, Row, build_row
+from harness.scoring.tree import IntArray, Row, build_row, shared_by
 
 # A kernel of attention wants the length of a row to be a multiple of this.
 ALIGNED = 8
@@ -111,7 +111,7 @@ def _smaller(rows: Sequence[Row], below: int) -> list[Row]:
     if len(sequences) == 1:
         return list(rows)
     half = len(sequences) // 2
-    return [build_row(sequences[:half], below), build_row(sequences[half:], below)]
+    return [build_row(part, shared_by(part, below)) for part in (sequences[:half], sequences[half:])]
 
 
 @torch.inference_mode()

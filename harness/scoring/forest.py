@@ -12,11 +12,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from harness.scoring.tree import IntArray, Row, Scored, build_row, common_prefix, in_order
+from harness.scoring.tree import IntArray, Row, Scored, build_row, in_order, shared_by
 
 # A shared beginning shorter than this is cheaper run again in every row than kept as keys and values.
 SHORTEST_STEM = 32
-# … and so is one that fewer nodes than this many rows hang on.
+# … and so is one shorter than a row that fewer nodes than this many rows hang on.
 ROWS_ON_A_STEM = 3
 
 
@@ -86,8 +86,7 @@ def plant(sequences: Sequence[Scored], shape: Shape) -> Forest:
 
 def _sorted(sequences: Sequence[Scored]) -> _Sorted:
     ordered = in_order(sequences)
-    pairs = pairwise(ordered)
-    shared = np.array([0, *(common_prefix(left.tokens, right.tokens) for left, right in pairs)])
+    shared = np.array(shared_by(ordered, 0))
     lengths = np.array([len(sequence.tokens) for sequence in ordered])
     first = np.array([sequence.first for sequence in ordered])
     return _Sorted(ordered, shared, lengths, first, np.cumsum(lengths - shared))
@@ -106,18 +105,28 @@ def _units(ordered: _Sorted, shape: Shape) -> Iterator[tuple[int, int, int]]:
         # What is scored must run in a row: a stem is never read.
         depth = min(common, int(ordered.first[low:high].min()))
         hanging = ordered.nodes(low, high, depth)
-        pays = depth - below >= SHORTEST_STEM and hanging >= ROWS_ON_A_STEM * shape.row
-        if not pays and hanging <= shape.row and nodes <= shape.longest:
-            yield low, high, below
+        long = max(SHORTEST_STEM, shape.row if hanging < ROWS_ON_A_STEM * shape.row else 0)
+        pays = depth - below >= long and hanging > shape.row
+        if not pays and hanging <= shape.row:
+            # Mostly beginning: one row, or where that would be too long a stem and a row.
+            yield low, high, below if nodes <= shape.longest else depth
             continue
-        if depth > below and (pays or nodes > shape.longest):
+        if pays:
             below = depth
-            if hanging <= shape.row:
-                yield low, high, below
-                continue
         cuts = low + 1 + np.flatnonzero(ordered.shared[low + 1 : high] == common)
         edges = [low, *cuts.tolist(), high]
         waiting += [(start, stop, below) for start, stop in pairwise(edges)]
+
+
+def _row(ordered: _Sorted, members: Sequence[tuple[int, int]], below: int) -> Row:
+    """The trees `members`, of which neighbours may share a beginning."""
+    shared: list[int] = []
+    for number, (low, high) in enumerate(members):
+        between = below
+        if number:
+            between = int(ordered.shared[members[number - 1][1] : low + 1].min())
+        shared += [between, *ordered.shared[low + 1 : high].tolist()]
+    return build_row([ordered.sequences[k] for low, high in members for k in range(low, high)], shared)
 
 
 def _rows(ordered: _Sorted, units: Sequence[tuple[int, int]], below: int, shape: Shape) -> tuple[Row, ...]:
@@ -137,8 +146,5 @@ def _rows(ordered: _Sorted, units: Sequence[tuple[int, int]], below: int, shape:
             room[place] = max(shape.row, size)
         filled[place].append(unit)
         room[place] -= size
-    rows = [
-        build_row([ordered.sequences[k] for low, high in sorted(members) for k in range(low, high)], below)
-        for members in filled
-    ]
+    rows = [_row(ordered, sorted(members), below) for members in filled]
     return tuple(sorted(rows, key=lambda row: -len(row.tokens)))

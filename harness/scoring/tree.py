@@ -72,11 +72,18 @@ def common_prefix(left: IntArray, right: IntArray) -> int:
     return int(differing[0]) if len(differing) else shortest
 
 
-def build_row(sequences: Sequence[Scored], below: int) -> Row:
-    """The tree of sequences in lexicographic order, without its first `below` tokens, which all share."""
-    shared = [below]
-    for left, right in pairwise(sequences):
-        shared.append(common_prefix(left.tokens, right.tokens))
+def shared_by(sequences: Sequence[Scored], below: int) -> list[int]:
+    """What `build_row` wants to know of sequences in order that all share `below` tokens."""
+    pairs = pairwise(sequences)
+    return [below, *(common_prefix(left.tokens, right.tokens) for left, right in pairs)]
+
+
+def build_row(sequences: Sequence[Scored], shared: Sequence[int]) -> Row:
+    """The tree of sequences in lexicographic order.
+
+    shared: how many first tokens each shares with the one before it; of the first sequence, how many
+            are left out, being shared by all
+    """
     deepest = max(len(sequence.tokens) for sequence in sequences)
     node_at = np.zeros(deepest, dtype=np.int64)  # along the sequence last seen
     starts, reads, start = [], [], 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,8 @@ from lm_eval.models.utils import handle_stop_sequences, has_bos_prefix, normaliz
 from harness.scoring.forest import Forest, Shape, plant
 from harness.scoring.sampling import KNOWN
 from harness.scoring.tree import IntArray, Scored
+
+PARALLEL = "TOKENIZERS_PARALLELISM"
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,9 @@ def workload(requests: Sequence[Any], lm: Any, shape: Shape) -> Workload:
     owned = list(zip(pairs, asked, strict=True))
     for k, tokens in zip(rolling, encoded([requests[k].args[0] for k in rolling], lm), strict=True):
         owned += [(k, window) for window in _windows(tokens, lm)]
+    longest = lm.max_length
     sequences = [
-        _scored(index, context, continuation, lm.max_length)
+        _scored(index, context, continuation, longest)
         for index, (_, (context, continuation)) in enumerate(owned)
     ]
     texts = _texts(requests, lm)
@@ -105,8 +110,23 @@ def encoded(strings: Sequence[str], lm: Any, add_special_tokens: bool | None = N
     found: dict[str, list[int]] = {}
     for flag, members in by_flag.items():
         options = {} if flag is None else {"add_special_tokens": flag}
-        found.update(zip(members, lm.tokenizer(members, **options).input_ids, strict=True))
+        with _on_all_cores():
+            found.update(zip(members, lm.tokenizer(members, **options).input_ids, strict=True))
     return [found[string] for string in strings]
+
+
+@contextlib.contextmanager
+def _on_all_cores() -> Iterator[None]:
+    """Tokenizers work in parallel; our command line tells them not to, to keep them quiet at forks."""
+    before = os.environ.get(PARALLEL)
+    os.environ[PARALLEL] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[PARALLEL]
+        else:
+            os.environ[PARALLEL] = before
 
 
 def _pairs(pairs: Sequence[tuple[str, str]], lm: Any) -> list[tuple[list[int], list[int]]]:

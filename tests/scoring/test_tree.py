@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.scoring.forest import Forest, Shape, plant
-from harness.scoring.tree import Row, Scored, build_row, in_order
+from harness.scoring.tree import Row, Scored, build_row, in_order, shared_by
 
 token_lists = st.lists(st.integers(0, 3), min_size=1, max_size=8)
 
@@ -30,6 +30,11 @@ stemmed = st.lists(st.tuples(st.booleans(), token_lists, st.integers(1, 4)), min
     ]
 )
 shapes = st.builds(lambda row, more: Shape(row, row + more), st.integers(1, 30), st.integers(0, 60))
+
+
+def whole(given_sequences: list[Scored]) -> Row:
+    ordered = in_order(given_sequences)
+    return build_row(ordered, shared_by(ordered, 0))
 
 
 def parents(row: Row) -> list[int]:
@@ -57,7 +62,7 @@ def rows(forest: Forest) -> Iterator[tuple[tuple[int, ...], Row]]:
 
 @given(sequences)
 def test_one_row_holds_every_distinct_prefix_once(given_sequences: list[Scored]) -> None:
-    row = build_row(in_order(given_sequences), 0)
+    row = whole(given_sequences)
     prefixes = {
         tuple(sequence.tokens[:length].tolist())
         for sequence in given_sequences
@@ -69,7 +74,7 @@ def test_one_row_holds_every_distinct_prefix_once(given_sequences: list[Scored])
 
 @given(sequences)
 def test_a_node_stands_as_deep_as_it_has_ancestors(given_sequences: list[Scored]) -> None:
-    row = build_row(in_order(given_sequences), 0)
+    row = whole(given_sequences)
     for node in range(len(row.tokens)):
         assert row.depths[node] == len(path_of(row, node)) - 1
 
