@@ -116,7 +116,7 @@ class _Making:
         def advance(steps: int, total: int) -> None:
             nonlocal done
             if done == 0:
-                self.place.progress.begin(f"train {job.name}", total)
+                self.place.progress.begin(f"train {job.name}", 0, total)
             self.place.progress.advance(steps - done)
             done = steps
 
@@ -194,6 +194,7 @@ def _target(configuration: Configuration, store: Store) -> Target:
     prompting = recipe.prompt if recipe and recipe.prompt else NO_PROMPT
     return Target(
         name=configuration.name,
+        is_base=configuration.family is None,
         change=_stored_change(configuration, store),
         strength=configuration.strength,
         scales=recipe is not None and recipe.is_scaled,

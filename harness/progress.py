@@ -6,11 +6,16 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """One step at a time: `begin`, `advance` by what was done since, `end`; `say` is a line between steps."""
+    """One step at a time: `begin`, `advance` by what was done since, `end`; `say` is a line between steps.
 
-    def begin(self, name: str, total: int) -> None: ...
+    done, total: what a person counts (items, steps); `begin` counts what an earlier run has done.
+    work:        what takes the time, in any unit, where that is something else; an estimate goes by it
+    tokens:      read and written
+    """
 
-    def advance(self, done: int) -> None: ...
+    def begin(self, name: str, done: int, total: int, work: float | None = None) -> None: ...
+
+    def advance(self, done: int, work: float = 0.0, tokens: int = 0) -> None: ...
 
     def end(self, note: str) -> None: ...
 
@@ -20,10 +25,10 @@ class Progress(Protocol):
 class Silent:
     """Says nothing: for the Python API and tests."""
 
-    def begin(self, name: str, total: int) -> None:
+    def begin(self, name: str, done: int, total: int, work: float | None = None) -> None:
         """Ignored."""
 
-    def advance(self, done: int) -> None:
+    def advance(self, done: int, work: float = 0.0, tokens: int = 0) -> None:
         """Ignored."""
 
     def end(self, note: str) -> None:

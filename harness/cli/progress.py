@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
 
@@ -46,39 +44,44 @@ def progress_to(console: Console) -> Iterator[Progress]:
 
 
 class LiveProgress:
-    """One bar with items done, time and an estimate of what is left."""
+    """One bar with what is done, time and an estimate of what is left."""
 
     def __init__(self, console: Console) -> None:
         self.bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=console,
             transient=True,
         )
         self.console = console
         self.task: TaskID | None = None
-        self.started = 0.0
-        self.name = ""
+        self.state = _State("", 0, 0, None)
 
-    def begin(self, name: str, total: int) -> None:
+    def begin(self, name: str, done: int, total: int, work: float | None = None) -> None:
+        self.state = _State(name, done, total, work)
         self.bars.start()
-        self.task = self.bars.add_task(name, total=total)
-        self.started, self.name = time.monotonic(), name
+        self.task = self.bars.add_task(name, total=1.0, count=self.state.count(), left="")
 
-    def advance(self, done: int) -> None:
+    def advance(self, done: int, work: float = 0.0, tokens: int = 0) -> None:
+        self.state.advance(done, work, tokens)
         if self.task is not None:
-            self.bars.advance(self.task, done)
+            left = self.state.left()
+            self.bars.update(
+                self.task,
+                completed=self.state.share(),
+                count=self.state.count(),
+                left="" if left is None else f"about {left:.0f} s left",
+            )
 
     def end(self, note: str) -> None:
         if self.task is not None:
             self.bars.remove_task(self.task)
             self.task = None
         self.bars.stop()
-        self.console.print(_finished(self.name, self.started, note), markup=False)
+        self.console.print(self.state.finished(note), markup=False)
 
     def say(self, text: str) -> None:
         self.console.print(visible(text), markup=False, highlight=False)
@@ -89,30 +92,60 @@ class PlainProgress:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.name, self.total, self.done = "", 0, 0
-        self.started = self.printed = 0.0
+        self.state = _State("", 0, 0, None)
+        self.printed = 0.0
 
-    def begin(self, name: str, total: int) -> None:
-        self.name, self.total, self.done = name, total, 0
-        self.started = self.printed = time.monotonic()
-        self.console.print(f"{name} …", markup=False)
+    def begin(self, name: str, done: int, total: int, work: float | None = None) -> None:
+        self.state = _State(name, done, total, work)
+        self.printed = self.state.started
+        found = f" ({done:,} of {total:,} were there)" if done else ""
+        self.console.print(f"{name} …{found}", markup=False)
 
-    def advance(self, done: int) -> None:
-        self.done += done
-        now = time.monotonic()
-        if self.done and self.done < self.total and now - self.printed > SECONDS_BETWEEN_LINES:
-            left = (now - self.started) / self.done * (self.total - self.done)
+    def advance(self, done: int, work: float = 0.0, tokens: int = 0) -> None:
+        self.state.advance(done, work, tokens)
+        left, now = self.state.left(), time.monotonic()
+        if left is not None and now - self.printed > SECONDS_BETWEEN_LINES:
             self.console.print(
-                f"{self.name}: {self.done}/{self.total}, about {left:.0f} s left", markup=False
+                f"{self.state.name}: {self.state.count()}, about {left:.0f} s left", markup=False
             )
             self.printed = now
 
     def end(self, note: str) -> None:
-        self.console.print(_finished(self.name, self.started, note), markup=False)
+        self.console.print(self.state.finished(note), markup=False)
 
     def say(self, text: str) -> None:
         self.console.print(visible(text), markup=False, highlight=False)
 
 
-def _finished(name: str, started: float, note: str) -> str:
-    return f"{name}: done in {time.monotonic() - started:.1f} s" + (f", {note}" if note else "")
+class _State:
+    """How far a step is. Time goes by `work` where there is any, else by what is counted."""
+
+    def __init__(self, name: str, done: int, total: int, work: float | None) -> None:
+        self.name, self.done, self.total, self.tokens = name, done, total, 0
+        self.found, self.worked, self.work = done, 0.0, work
+        self.started = time.monotonic()
+
+    def advance(self, done: int, work: float, tokens: int) -> None:
+        self.done += done
+        self.worked += work
+        self.tokens += tokens
+
+    def share(self) -> float:
+        """Of this run's own work."""
+        if self.work is not None:
+            return self.worked / self.work if self.work else 1.0
+        own = self.total - self.found
+        return (self.done - self.found) / own if own else 1.0
+
+    def left(self) -> float | None:
+        """Seconds; None before anything is done and after everything is."""
+        share = self.share()
+        return (time.monotonic() - self.started) * (1 / share - 1) if 0 < share < 1 else None
+
+    def count(self) -> str:
+        tokens = f", {self.tokens:,} tokens" if self.tokens else ""
+        return f"{self.done:,}/{self.total:,}{tokens}"
+
+    def finished(self, note: str) -> str:
+        seconds = time.monotonic() - self.started
+        return f"{self.name}: done in {seconds:.1f} s" + (f", {note}" if note else "")

@@ -25,7 +25,7 @@ def loadable(source: ModelSource, step: Step | None, store: Store, progress: Pro
     if step is None:
         return source.location
     if not store.has(step):
-        progress.begin(f"convert {source.location} to safetensors", 1)
+        progress.begin(f"convert {source.location} to safetensors", 0, 1)
         store.finish(step, convert(source, store.begin(step)))
         progress.advance(1)
         progress.end("kept for all later runs")

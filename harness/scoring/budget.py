@@ -17,6 +17,8 @@ ROW_OF_DEVICE = {"cpu": 128, "cuda": 512}
 ENOUGH_NODES = {"cpu": 1024, "cuda": 8192}
 LONGEST_TREE = 4096
 SHORTEST_IN_A_SLOT = 16
+# Bytes of keys and values: more sequences side by side would be little faster.
+SLOTS_HOLD = 8 << 30
 FEWEST_NODES = 16
 # Bytes of float32 logits at a time; of free memory a pass may fill.
 LOGITS_HELD = {"cpu": 1 << 27, "cuda": 1 << 29}
@@ -34,11 +36,13 @@ class Budget:
     logits: int
     shape: Shape
     of_a_position: int  # bytes of keys and values
+    slots_hold: int = SLOTS_HOLD
     share: float = SHARE_OF_FREE
 
     def slots(self, capacity: int) -> int:
         """How many sequences of up to `capacity` tokens can be generated side by side."""
-        fits = int(self.share * free_memory() / max(1, self.of_a_position * capacity))
+        held = min(int(self.share * free_memory()), self.slots_hold)
+        fits = held // max(1, self.of_a_position * capacity)
         return max(1, min(fits, self.nodes // SHORTEST_IN_A_SLOT))
 
     def shrink(self, error: BaseException) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,20 +14,26 @@ from transformers import DynamicCache
 from harness.scoring.budget import Budget
 from harness.scoring.forest import Forest, Grove
 from harness.scoring.halves import Halves, StemCache, tree_masks
-from harness.scoring.reading import positions_of, read_at, to_device
-from harness.scoring.tree import IntArray, Row, build_row, shared_by
+from harness.scoring.reading import Base, Positions, positions_of, read_at, to_device
+from harness.scoring.tree import IntArray, Read, Row, build_row, shared_by
 
 # A kernel of attention wants the length of a row to be a multiple of this.
 ALIGNED = 8
+Off = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A scored sequence: Σ log p of its targets in nats, and whether each is the most probable token."""
+    """A scored sequence: Σ log p of its targets in nats, and whether each is the most probable token.
+
+    divergence: Σ KL(base ‖ tuned) over its positions, where that was asked for
+    """
 
     index: int
     loglikelihood: float
     greedy: bool
+    positions: int
+    divergence: float | None
 
 
 @dataclass(frozen=True)
@@ -38,19 +46,41 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """How a forest is run.
+
+    wanted: indices of the sequences that are still needed; passes without one are left out. None: all
+    off:    within it the model is the base from which the divergence of texts is taken; None: not asked
+    """
+
+    wanted: frozenset[int] | None = None
+    off: Off | None = None
+
+
+EVERYTHING = Asked()
+
+
+@dataclass(frozen=True)
 class _Pending:
-    """A pass whose numbers are still on the device: reading them at once would make it wait."""
+    """A pass whose numbers are still on the device: reading them at once would make it wait.
 
-    rows: Sequence[Row]
-    scores: torch.Tensor
-    greedy: torch.Tensor
+    reads, numbers: in the same order, each read with as many columns as it has targets
+    """
+
+    reads: Sequence[Read]
+    numbers: torch.Tensor
     nodes: int
+    diverged: bool
 
 
-def score(halves: Halves, forest: Forest, budget: Budget) -> Iterator[Finished]:
-    """Answers of every sequence, pass by pass. Raises RunFailed where not one fits into memory."""
+def score(halves: Halves, forest: Forest, budget: Budget, asked: Asked = EVERYTHING) -> Iterator[Finished]:
+    """Answers of every sequence, pass by pass. Raises RunFailed where not one fits into memory.
+
+    What a pass holds depends on forest and budget alone, not on what is wanted: numbers do not change
+    with what an earlier run has done.
+    """
     for grove in forest.groves:
-        yield from _score_grove(halves, grove, budget)
+        yield from _score_grove(halves, grove, budget, asked)
 
 
 @torch.inference_mode()
@@ -70,14 +100,20 @@ def stem_cache(halves: Halves, tokens: IntArray, budget: Budget) -> StemCache | 
             budget.shrink(error)
 
 
-def _score_grove(halves: Halves, grove: Grove, budget: Budget) -> Iterator[Finished]:
-    stem = stem_cache(halves, grove.stem, budget)
+def _score_grove(halves: Halves, grove: Grove, budget: Budget, asked: Asked) -> Iterator[Finished]:
     waiting = list(reversed(grove.rows))
+    stem: StemCache | None = None
     pending: _Pending | None = None
     while waiting:
         rows = _next_batch(waiting, budget)
+        if asked.wanted is not None and not any(
+            sequence.index in asked.wanted for row in rows for sequence in row.sequences
+        ):
+            continue
+        if stem is None:
+            stem = stem_cache(halves, grove.stem, budget)
         try:
-            launched = _launch(halves, rows, stem, budget)
+            launched = _launch(halves, rows, stem, budget, asked)
         except torch.OutOfMemoryError as error:
             budget.shrink(error)
             waiting += reversed(_smaller(rows, len(grove.stem)))
@@ -115,41 +151,64 @@ def _smaller(rows: Sequence[Row], below: int) -> list[Row]:
 
 
 @torch.inference_mode()
-def _launch(halves: Halves, rows: Sequence[Row], stem: StemCache | None, budget: Budget) -> _Pending:
-    nodes = sum(len(row.tokens) for row in rows)
-    if stem is None and len(rows) == 1 and rows[0].is_chain and nodes > budget.nodes:
-        return _Pending(rows, *_long_chain(halves, rows[0], budget), nodes)
+def _launch(
+    halves: Halves, rows: Sequence[Row], stem: StemCache | None, budget: Budget, asked: Asked
+) -> _Pending:
+    off = asked.off if any(sequence.is_text for row in rows for sequence in row.sequences) else None
+    nodes = sum(len(row.tokens) for row in rows) * (1 if off is None else 2)
+    if stem is None and len(rows) == 1 and rows[0].is_chain and len(rows[0].tokens) > budget.nodes:
+        return _Pending(rows[0].reads, _long_chain(halves, rows[0], budget, off), nodes, off is not None)
     longest = -(-max(len(row.tokens) for row in rows) // ALIGNED) * ALIGNED
-    reads = [
-        (place * longest + read.nodes, read.targets) for place, row in enumerate(rows) for read in row.reads
+    tokens, inputs = _inputs(halves, rows, stem, longest)
+    hidden = halves.hidden(tokens, **inputs).flatten(0, 1)
+    base = None
+    if off is not None:
+        with off():
+            base = Base(halves.hidden(tokens, **inputs).flatten(0, 1), halves.head.weight.data)
+    placed = [(place * longest + read.nodes, read) for place, row in enumerate(rows) for read in row.reads]
+    # Texts are read beside their base, all else without it.
+    groups = [(base, [each for each in placed if base is not None and each[1].sequence.is_text])]
+    groups.append((None, [each for each in placed if base is None or not each[1].sequence.is_text]))
+    numbers = [
+        read_at(halves, hidden, _positions(group), budget.logits, beside) for beside, group in groups if group
     ]
-    where = positions_of(*(np.concatenate(parts) for parts in zip(*reads, strict=True)))
+    reads = [read for _, group in groups for _, read in group]
+    return _Pending(reads, torch.cat(numbers, dim=1), nodes, off is not None)
+
+
+def _positions(placed: Sequence[tuple[IntArray, Read]]) -> Positions:
+    nodes = np.concatenate([nodes for nodes, _ in placed])
+    return positions_of(nodes, np.concatenate([read.sequence.targets for _, read in placed]))
+
+
+def _inputs(
+    halves: Halves, rows: Sequence[Row], stem: StemCache | None, longest: int
+) -> tuple[torch.Tensor, dict[str, Any]]:
     tokens = to_device(padded([row.tokens for row in rows], longest, 0), halves.device)
     if stem is None and all(row.is_chain for row in rows):
-        hidden = halves.hidden(tokens)  # causal as it is, and the fastest kernels know it
-    else:
-        below = 0 if stem is None else stem.length
-        depths = to_device(padded([row.depths for row in rows], longest, below), halves.device)
-        ends = to_device(padded([row.ends for row in rows], longest, None), halves.device)
-        masks = tree_masks(halves, depths, ends, stem)
-        hidden = halves.hidden(tokens, attention_mask=masks, position_ids=depths, past_key_values=stem)
-    scores, greedy = read_at(halves, hidden.flatten(0, 1), where, budget.logits)
-    return _Pending(rows, scores, greedy, nodes)
+        return tokens, {}  # causal as it is, and the fastest kernels know it
+    below = 0 if stem is None else stem.length
+    depths = to_device(padded([row.depths for row in rows], longest, below), halves.device)
+    ends = to_device(padded([row.ends for row in rows], longest, None), halves.device)
+    masks = tree_masks(halves, depths, ends, stem)
+    return tokens, {"attention_mask": masks, "position_ids": depths, "past_key_values": stem}
 
 
-def _long_chain(halves: Halves, row: Row, budget: Budget) -> tuple[torch.Tensor, torch.Tensor]:
+def _long_chain(halves: Halves, row: Row, budget: Budget, off: Off | None) -> torch.Tensor:
     """One sequence in pieces, each after the keys and values of those before it."""
-    cache = DynamicCache(config=halves.config)
+    cache, of_base = DynamicCache(config=halves.config), DynamicCache(config=halves.config)
     (read,) = row.reads
     parts = []
     for start in range(0, len(row.tokens), budget.nodes):
-        tokens = row.tokens[start : start + budget.nodes]
-        hidden = halves.hidden(to_device(tokens[None], halves.device), past_key_values=cache)[0]
-        here = (read.nodes >= start) & (read.nodes < start + len(tokens))
-        if here.any():
-            where = positions_of(read.nodes[here] - start, read.targets[here])
-            parts.append(read_at(halves, hidden, where, budget.logits))
-    return torch.cat([scores for scores, _ in parts]), torch.cat([greedy for _, greedy in parts])
+        tokens = to_device(row.tokens[None, start : start + budget.nodes], halves.device)
+        hidden, base = halves.hidden(tokens, past_key_values=cache)[0], None
+        if off is not None:
+            with off():
+                base = Base(halves.hidden(tokens, past_key_values=of_base)[0], halves.head.weight.data)
+        here = (read.nodes >= start) & (read.nodes < start + len(hidden))
+        where = positions_of(read.nodes[here] - start, read.sequence.targets[here])
+        parts.append(read_at(halves, hidden, where, budget.logits, base))
+    return torch.cat(parts, dim=1)
 
 
 def padded(arrays: Sequence[IntArray], length: int, filler: int | None) -> IntArray:
@@ -162,13 +221,17 @@ def padded(arrays: Sequence[IntArray], length: int, filler: int | None) -> IntAr
 
 
 def _read_back(pending: _Pending) -> Finished:
-    numbers = torch.stack([pending.scores, pending.greedy.float()]).cpu().numpy()
-    reads = [read for row in pending.rows for read in row.reads]
-    edges = np.cumsum([len(read.nodes) for read in reads])[:-1]
+    numbers = pending.numbers.cpu().numpy()
+    edges = np.cumsum([len(read.nodes) for read in pending.reads])
     answers = tuple(
-        Answer(read.index, float(scores.sum(dtype=np.float32)), bool(greedy.all()))
-        for read, scores, greedy in zip(
-            reads, np.split(numbers[0], edges), np.split(numbers[1], edges), strict=True
+        Answer(
+            index=read.sequence.index,
+            loglikelihood=float(part[0].sum(dtype=np.float32)),
+            greedy=bool(part[1].all()),
+            positions=part.shape[1],
+            divergence=float(part[2].sum()) if pending.diverged and read.sequence.is_text else None,
         )
+        for read, part in zip(pending.reads, np.split(numbers, edges[:-1], axis=1), strict=True)
     )
-    return Finished(answers, pending.nodes, int(edges[-1]) if len(edges) else len(numbers[0]))
+    beside = sum(len(read.nodes) for read in pending.reads if pending.diverged and read.sequence.is_text)
+    return Finished(answers, pending.nodes, int(edges[-1]) + beside)

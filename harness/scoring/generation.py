@@ -73,14 +73,27 @@ def generate(
     halves: Halves, prompts: Sequence[Prompt], budget: Budget, ends: frozenset[int]
 ) -> Iterator[list[Text]]:
     """Continuations as they finish. `ends`: tokens that end a text. Raises RunFailed where no slot fits."""
-    waiting = _queue(prompts, budget.shape)
-    while waiting:
-        slots = min(len(waiting), budget.slots(max(prompt.needs for prompt, _ in waiting)))
-        try:
-            yield from _Generation(halves, budget, ends, slots).run(waiting)
-        except torch.OutOfMemoryError as error:
-            budget.shrink(error)
-    return
+    for some in _by_need(prompts, budget):
+        waiting = _queue(some, budget.shape)
+        while waiting:
+            slots = min(len(waiting), budget.slots(max(prompt.needs for prompt, _ in waiting)))
+            try:
+                yield from _Generation(halves, budget, ends, slots).run(waiting)
+            except torch.OutOfMemoryError as error:
+                budget.shrink(error)
+
+
+def _by_need(prompts: Sequence[Prompt], budget: Budget) -> list[list[Prompt]]:
+    """All together where every one can have a slot; else in parts that need much the same, the longest first.
+
+    A slot is as long as the longest of a part: among short prompts a long one would leave few slots.
+    """
+    if not prompts or budget.slots(max(prompt.needs for prompt in prompts)) >= len(prompts):
+        return [list(prompts)]
+    parts: dict[int, list[Prompt]] = {}
+    for prompt in prompts:
+        parts.setdefault(prompt.needs.bit_length(), []).append(prompt)
+    return [parts[bits] for bits in sorted(parts, reverse=True)]
 
 
 def _queue(prompts: Sequence[Prompt], shape: Shape) -> list[tuple[Prompt, IntArray]]:

@@ -39,17 +39,22 @@ class Halves:
         use_cache = inputs.get("past_key_values") is not None
         return self.decoder(input_ids=tokens, use_cache=use_cache, **inputs).last_hidden_state  # type: ignore[no-any-return]
 
-    def logits(self, hidden: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+    def logits(
+        self, hidden: torch.Tensor, start: int, stop: int, weight: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The model's own logits of hidden states (n, hidden), soft caps and scales included.
 
-        Those of the vocabulary's entries start … stop - 1: (n, stop - start). Only a plain head can be cut.
+        Those of the vocabulary's entries start … stop - 1: (n, stop - start). Only a plain head can be cut,
+        or be given another weight than its own.
         """
         rows = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
         with contextlib.ExitStack() as patches:
             output = Output(last_hidden_state=hidden[None])
             patches.enter_context(_answering(self.decoder, lambda *_, **__: output))
             if self.head_is_plain:
-                patches.enter_context(_answering(self.head, partial(_part_of, self.head, start, stop)))
+                patches.enter_context(
+                    _answering(self.head, partial(_part_of, self.head, weight, start, stop))
+                )
             return self.whole(input_ids=rows, use_cache=False).logits[0]  # type: ignore[no-any-return]
 
     def masks(self, make: Callable[[int | None, int], torch.Tensor]) -> Masks:
@@ -66,9 +71,12 @@ class Halves:
         return {kind: make(windows[kind], types.index(kind)) for kind in set(types) if kind in windows}
 
 
-def _part_of(head: torch.nn.Linear, start: int, stop: int, hidden: torch.Tensor) -> torch.Tensor:
+def _part_of(
+    head: torch.nn.Linear, weight: torch.Tensor | None, start: int, stop: int, hidden: torch.Tensor
+) -> torch.Tensor:
     bias = None if head.bias is None else head.bias[start:stop]
-    return torch.nn.functional.linear(hidden, head.weight[start:stop], bias)
+    weight = head.weight if weight is None else weight
+    return torch.nn.functional.linear(hidden, weight[start:stop], bias)
 
 
 @contextlib.contextmanager

@@ -7,8 +7,10 @@ is left to HFLM's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lm_eval.models.huggingface import HFLM
@@ -16,7 +18,8 @@ from lm_eval.models.utils import postprocess_generated_text
 
 from harness.models.quiet import quiet_lm_eval
 from harness.scoring.budget import Budget, budget_for
-from harness.scoring.engine import score
+from harness.scoring.engine import Answer, Asked, Off, score
+from harness.scoring.forest import Shape
 from harness.scoring.generation import Prompt, generate
 from harness.scoring.halves import Halves
 from harness.scoring.sampling import is_plain, sampling_of
@@ -29,11 +32,37 @@ REQUESTS_PER_CALL = 64
 
 
 @dataclass(frozen=True)
-class Responses:
-    """Finished requests of one pass: (index, response). `work`: the share of the workload's cost it was."""
+class Response:
+    """To one request of a workload.
 
-    found: tuple[tuple[int, Any], ...]
+    tokens:     what was read and written for it, as a plain pass would
+    divergence: KL(base ‖ tuned) in nats over a text's positions, and how many these are
+    """
+
+    request: int
+    value: Any
+    tokens: int
+    divergence: tuple[float, int] | None = None
+
+
+@dataclass(frozen=True)
+class Responses:
+    """What one pass finished. work: its part of the workload's cost."""
+
+    found: tuple[Response, ...]
     work: float
+
+
+def _response(work: Workload, owner: int, answers: Sequence[Answer]) -> Response:
+    """Of a request whose sequences are all scored: a long text has several windows."""
+    # The order of passes must not change a sum.
+    answers = sorted(answers, key=lambda answer: answer.index)
+    total = sum(answer.loglikelihood for answer in answers)
+    if work.requests[owner].request_type != "loglikelihood_rolling":
+        return Response(owner, (total, answers[0].greedy), work.tokens[owner])
+    nats = [answer.divergence for answer in answers if answer.divergence is not None]
+    positions = sum(answer.positions for answer in answers)
+    return Response(owner, total, work.tokens[owner], (sum(nats), positions) if nats else None)
 
 
 class TreeLM(HFLM):  # type: ignore[misc]
@@ -43,13 +72,11 @@ class TreeLM(HFLM):  # type: ignore[misc]
             is found out on a probe batch; adapters of one base are given the base's, so that both sides of
             a pair are scored the same way.
     budget: what a pass may hold; left out, it starts from the free memory.
-    tokens: what was read and written so far, as a plain pass over every request would read it.
     """
 
     def __init__(
         self, model: Any, tokenizer: Any, engine: str | None = None, budget: Budget | None = None
     ) -> None:
-        self.tokens = 0
         with quiet_lm_eval():  # it warns about every pre-loaded model
             super().__init__(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=PLAIN_BATCH)
         self.budget = budget or budget_for(model)
@@ -59,31 +86,32 @@ class TreeLM(HFLM):  # type: ignore[misc]
         """Requests made ready for `respond`, of this model and of every other with its tokenizer."""
         return workload(requests, self, self.budget.shape)
 
-    def respond(self, work: Workload) -> Iterator[Responses]:
-        """Responses as they finish, in the engine's order. Raises RunFailed where nothing fits."""
-        self.tokens += work.tokens
-        if self.engine == "tree":
-            yield from self._scored(work)
-        else:
-            scoring = [k for k, each in enumerate(work.requests) if each.request_type != "generate_until"]
-            yield from self._plainly(work, scoring)
-        yield from self._continued(work)
+    def respond(
+        self, work: Workload, wanted: Collection[int] | None = None, off: Off | None = None
+    ) -> Iterator[Responses]:
+        """Responses as they finish, in the engine's order; those of the `wanted` requests are among them.
 
-    def _scored(self, work: Workload) -> Iterator[Responses]:
-        parts: dict[int, list[Any]] = {}
-        wanted: dict[int, int] = {}
-        for owner in work.owners:
-            wanted[owner] = wanted.get(owner, 0) + 1
-        for finished in score(Halves(self.model), work.forest, self.budget):
+        off: within it the model is the base that texts are held against. Raises RunFailed where nothing fits.
+        """
+        wanted = frozenset(range(len(work.requests)) if wanted is None else wanted)
+        if self.engine == "tree":
+            yield from self._scored(work, wanted, off)
+        else:
+            kinds = {k: work.requests[k].request_type for k in sorted(wanted)}
+            yield from self._plainly(work, [k for k, kind in kinds.items() if kind != "generate_until"])
+        yield from self._continued(work, wanted)
+
+    def _scored(self, work: Workload, wanted: Collection[int], off: Off | None) -> Iterator[Responses]:
+        parts: dict[int, list[Answer]] = {}
+        windows = Counter(work.owners)
+        asked = Asked(frozenset(index for index, owner in enumerate(work.owners) if owner in wanted), off)
+        for finished in score(Halves(self.model), work.forest, self.budget, asked):
             found = []
             for answer in finished.answers:
                 owner = work.owners[answer.index]
                 parts.setdefault(owner, []).append(answer)
-                if len(parts[owner]) == wanted[owner]:
-                    answers = parts.pop(owner)
-                    total = sum(answer.loglikelihood for answer in answers)
-                    rolls = work.requests[owner].request_type == "loglikelihood_rolling"
-                    found.append((owner, total if rolls else (total, answers[0].greedy)))
+                if len(parts[owner]) == windows[owner]:
+                    found.append(_response(work, owner, parts.pop(owner)))
             yield Responses(tuple(found), work.cost(finished.nodes, finished.scored))
 
     def _plainly(self, work: Workload, indices: Sequence[int]) -> Iterator[Responses]:
@@ -96,21 +124,30 @@ class TreeLM(HFLM):  # type: ignore[misc]
                 some = members[start : start + REQUESTS_PER_CALL]
                 with quiet_lm_eval():
                     answers = getattr(super(), kind)([work.requests[k] for k in some], disable_tqdm=True)
-                yield Responses(tuple(zip(some, answers, strict=True)), work.share(len(some)))
+                pairs = zip(some, answers, strict=True)
+                found = tuple(Response(k, answer, work.tokens[k]) for k, answer in pairs)
+                yield Responses(found, work.total(some, beside_base=False))
 
-    def _continued(self, work: Workload) -> Iterator[Responses]:
+    def _continued(self, work: Workload, wanted: Collection[int]) -> Iterator[Responses]:
+        texts = {text.request: text for text in work.texts if text.request in wanted}
+        if not texts:
+            return
         config = self.model.generation_config
         ours = self.engine == "tree" and is_plain(config)
-        plain = [text.request for text in work.texts if not (ours and text.is_plain)]
-        yield from self._plainly(work, plain)
-        texts = {text.request: text for text in work.texts if ours and text.is_plain}
-        prompts = [self._prompt(text) for text in texts.values()]
+        yield from self._plainly(work, [k for k, text in texts.items() if not (ours and text.is_plain)])
+        prompts = [self._prompt(text) for text in texts.values() if ours and text.is_plain]
         end = config.eos_token_id
         ends = frozenset(end if isinstance(end, list) else [] if end is None else [end])
         for batch in generate(Halves(self.model), prompts, self.budget, ends):
-            self.tokens += sum(len(text.tokens) for text in batch)
-            found = tuple((text.index, self._shown(text.tokens, texts[text.index])) for text in batch)
-            yield Responses(found, sum(work.cost_of_text(texts[text.index]) for text in batch))
+            found = [
+                Response(
+                    text.index,
+                    self._shown(text.tokens, texts[text.index]),
+                    work.tokens[text.index] + len(text.tokens),
+                )
+                for text in batch
+            ]
+            yield Responses(tuple(found), sum(work.cost_of_text(texts[text.index]) for text in batch))
 
     def _prompt(self, text: Continuation) -> Prompt:
         def is_over(tokens: list[int]) -> bool:
@@ -126,17 +163,30 @@ class TreeLM(HFLM):  # type: ignore[misc]
     def _shown(self, tokens: list[int], text: Continuation) -> str:
         return postprocess_generated_text(self.tok_decode(tokens), list(text.until), self.think_end_token)  # type: ignore[no-any-return]
 
-    def _all(self, requests: Sequence[Any]) -> list[Any]:
+    @contextlib.contextmanager
+    def packed_otherwise(self) -> Iterator[None]:
+        """Within it passes are of another shape, as they would be on another machine."""
+        budget, batch = self.budget, self.batch_size
+        shape = Shape(max(1, budget.shape.row // 3), budget.shape.longest)
+        self.budget = replace(budget, nodes=max(1, budget.nodes // 3), shape=shape)
+        self.batch_size_per_gpu = 1
+        try:
+            yield
+        finally:
+            self.budget, self.batch_size_per_gpu = budget, batch
+
+    def answers(self, requests: Sequence[Any]) -> list[Any]:
+        """Responses to requests of any kinds, in their order."""
         found: dict[int, Any] = {}
         for responses in self.respond(self.workload(requests)):
-            found.update(responses.found)
+            found.update((response.request, response.value) for response in responses.found)
         return [found[k] for k in range(len(requests))]
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        return self._all(requests)
+        return self.answers(requests)
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
-        return self._all(requests)
+        return self.answers(requests)
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        return self._all(requests)
+        return self.answers(requests)

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
+
 from harness.data.task_rows import TaskRows
 from harness.experiment.schema import Prompting, Task
 from harness.models.kinship import template_digest, vocabulary_digest
 from harness.models.loading import Loaded
-from harness.scoring.measure import Asking, Document, documents
+from harness.scoring.items import Asking, Document, documents
+from harness.scoring.language_model import TreeLM
+from harness.scoring.workload import Workload
 from harness.tasks.compile import CompiledTask, compile_task
 
 Split = Literal["test", "validation"]
@@ -43,6 +47,23 @@ class Prepared:
     documents: tuple[Document, ...]
 
 
+@dataclass(frozen=True)
+class Questions:
+    """All documents of one suite as one workload, of which a configuration may have some already.
+
+    tasks:     the suite's tasks, in the order of their documents
+    documents: with the place of their task in `tasks`
+    requests:  for each document the places of its requests in the workload
+    owners:    for each request the place of its document
+    """
+
+    tasks: Sequence[Prepared]
+    documents: Sequence[tuple[int, Document]]
+    requests: Sequence[Sequence[int]]
+    owners: Sequence[int]
+    work: Workload
+
+
 class Preparation:
     """Prepared tasks of one load, made when they are first asked for.
 
@@ -56,6 +77,7 @@ class Preparation:
         self.template = template_digest(loaded.tokenizer) if apply_chat_template else None
         self.apply_chat_template = apply_chat_template
         self._made: dict[tuple[Any, ...], Prepared] = {}
+        self._asked: dict[tuple[int, ...], Questions] = {}
 
     def task(self, key: tuple[str, str], split: Split, prompting: Prompting) -> Prepared:
         """The task `key`, on test or validation items, asked in one way."""
@@ -73,6 +95,22 @@ class Preparation:
         compiled = compile_task(declared.name, task, asked, examples, self._count_tokens)
         limit = None if asked else task.limit
         return Prepared(declared, compiled, tuple(documents(compiled, limit, self.asking(prompting))))
+
+    def questions(self, tasks: Sequence[Prepared], lm: TreeLM) -> Questions:
+        """The tasks' requests, tokenised and in one forest: once for all who are asked them."""
+        key = tuple(map(id, tasks))  # which live as long as this does
+        if key not in self._asked:
+            documents = [(place, each) for place, task in enumerate(tasks) for each in task.documents]
+            counts = [len(document.requests()) for _, document in documents]
+            starts = np.cumsum([0, *counts]).tolist()
+            self._asked[key] = Questions(
+                tasks=tasks,
+                documents=documents,
+                requests=[range(start, start + count) for start, count in zip(starts, counts, strict=False)],
+                owners=[place for place, count in enumerate(counts) for _ in range(count)],
+                work=lm.workload([request for _, document in documents for request in document.requests()]),
+            )
+        return self._asked[key]
 
     def asking(self, prompting: Prompting) -> Asking:
         return Asking(prompting.system, self._chat() if self.apply_chat_template else None)

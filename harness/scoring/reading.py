@@ -1,5 +1,8 @@
 """What the head says at the positions that are read, a slice of the vocabulary at a time.
 
+The divergence is KL(base ‖ tuned) over the full vocabulary (Kalajdzievski 2024, arXiv:2401.05605; RL's
+Razor, arXiv:2509.04259; statistics.md 3.6): both models read the same text, and both heads are read here.
+
 The logits of a slice are still in the processor's cache when they are summed up, and no tensor as
 wide as the vocabulary is ever held: for Gemma's 262,144 entries that is most of a plain pass's time
 and memory. Sums are those of log_softmax in float32, as lm-eval takes it.
@@ -67,6 +70,9 @@ class Softmax:
         self.largest = now
         return powers
 
+    def log_total(self) -> torch.Tensor:
+        return self.largest + self.total.log()
+
 
 def slices(halves: Halves) -> list[tuple[int, int]]:
     """Where the vocabulary is cut; one slice where the head is none that can be cut."""
@@ -77,39 +83,82 @@ def slices(halves: Halves) -> list[tuple[int, int]]:
     return [(start, min(start + step, width)) for start in range(0, width, step)]
 
 
-def read_at(
-    halves: Halves, hidden: torch.Tensor, where: Positions, at_a_time: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each target in float32, and whether it is the argmax; on the device.
+@dataclass(frozen=True)
+class Base:
+    """The base of a tuned model at the same positions: its hidden states, and its head's weight."""
 
-    hidden: (positions, hidden size). at_a_time: positions read together.
+    hidden: torch.Tensor
+    weight: torch.Tensor
+
+
+def read_at(
+    halves: Halves, hidden: torch.Tensor, where: Positions, at_a_time: int, base: Base | None = None
+) -> torch.Tensor:
+    """Of each target: log-probability, whether it is the argmax, and KL from the base (0 without one).
+
+    hidden: (positions, hidden size). at_a_time: positions read together. Float32 on the device: (3, targets).
     """
     kept, row_of, targets, order = (
         to_device(array, halves.device) for array in (where.kept, where.row_of, where.targets, where.order)
     )
-    scores, greedy = [], []
+    parts = []
     for start in range(0, len(where.kept), at_a_time):
         stop = min(start + at_a_time, len(where.kept))
         low, high = np.searchsorted(where.row_of, [start, stop]).tolist()
-        part = _read_some(halves, hidden[kept[start:stop]], row_of[low:high] - start, targets[low:high])
-        scores.append(part[0])
-        greedy.append(part[1])
-    return torch.cat(scores)[order], torch.cat(greedy)[order]
+        rows, some = row_of[low:high] - start, targets[low:high]
+        here = hidden[kept[start:stop]]
+        if base is None:
+            parts.append(_read(halves, here, rows, some))
+        else:
+            there = Base(base.hidden[kept[start:stop]], base.weight)
+            parts.append(_read_both(halves, here, there, rows, some))
+    return torch.cat(parts, dim=1)[:, order] if parts else torch.empty(3, 0, device=halves.device)
 
 
-def _read_some(
-    halves: Halves, hidden: torch.Tensor, row_of: torch.Tensor, targets: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _read(halves: Halves, hidden: torch.Tensor, row_of: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     softmax = Softmax(len(hidden), hidden.device)
     chosen = torch.zeros(len(targets), device=hidden.device)
     for start, stop in slices(halves):
         logits = halves.logits(hidden, start, stop).float()
-        here = (targets >= start) & (targets < stop)
-        found = logits[row_of, (targets - start).clamp(0, stop - start - 1)]
-        chosen = torch.where(here, found, chosen)
+        chosen = _pick(chosen, logits, row_of, targets, start)
         softmax.add(logits, start)
+    return _scores(softmax, chosen, row_of, targets, torch.zeros_like(softmax.total))
+
+
+def _read_both(
+    halves: Halves, hidden: torch.Tensor, base: Base, row_of: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """KL(p ‖ q) of base p and tuned q is E_p[log p̃ - log q̃] - log Z_p + log Z_q for logits log p̃, log q̃."""
+    q, p = (Softmax(len(hidden), hidden.device) for _ in range(2))
+    chosen = torch.zeros(len(targets), device=hidden.device)
+    distance = torch.zeros(len(hidden), dtype=torch.float64, device=hidden.device)
+    for start, stop in slices(halves):
+        tuned = halves.logits(hidden, start, stop).float()
+        of_base = halves.logits(base.hidden, start, stop, base.weight).float()
+        chosen = _pick(chosen, tuned, row_of, targets, start)
+        q.add(tuned, start)
+        before = p.largest
+        powers = p.add(of_base, start)
+        distance = distance * (before - p.largest).exp() + (powers * (of_base - tuned)).sum(-1)
+    nats = distance / p.total - p.log_total().double() + q.log_total().double()
+    return _scores(q, chosen, row_of, targets, nats.float())
+
+
+def _pick(
+    chosen: torch.Tensor, logits: torch.Tensor, row_of: torch.Tensor, targets: torch.Tensor, start: int
+) -> torch.Tensor:
+    """The logits of those targets that stand in this slice, in the places of the others what was there."""
+    width = logits.shape[1]
+    here = (targets >= start) & (targets < start + width)
+    return torch.where(here, logits[row_of, (targets - start).clamp(0, width - 1)], chosen)
+
+
+def _scores(
+    softmax: Softmax, chosen: torch.Tensor, row_of: torch.Tensor, targets: torch.Tensor, nats: torch.Tensor
+) -> torch.Tensor:
+    # In this order log_softmax subtracts too; largest + log total would lose digits first.
     scores = chosen - softmax.largest[row_of] - softmax.total.log()[row_of]
-    return scores, softmax.best[row_of] == targets
+    return torch.stack([scores, (softmax.best[row_of] == targets).float(), nats[row_of]])
 
 
 def to_device(array: IntArray, device: torch.device) -> torch.Tensor:

@@ -1,9 +1,9 @@
-"""One configuration's measurements and generations, into the store as they are made."""
+"""One task of one configuration, into the store as its items are made; and the generations."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,15 @@ from harness.experiment.schema import Generate
 from harness.machine import machine_name
 from harness.models.loading import peak_memory
 from harness.progress import Progress
+from harness.scoring.items import Asking, Document, prompt_hash
 from harness.scoring.language_model import TreeLM
-from harness.scoring.measure import Asking, measure, prompt_hash
 from harness.scoring.prepared import Prepared
 from harness.store.artifacts import Step, Store, write_text
 from harness.store.measurements import (
     ITEMS_FILE,
     Item,
     Measurement,
+    Noise,
     append_items,
     measurement_record,
     recover_items,
@@ -40,30 +41,58 @@ class Place:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured: its name, its language model, the conditions that hold for all of its tasks, and
-    the digest of what was put on the base (None: nothing)."""
+    """What is measured.
+
+    conditions:     what holds for all of its tasks and must be equal on both sides of a pair
+    weights_sha256: digest of what was put on the base (None: nothing)
+    off:            within it the model is the base; None where it is no change of a base in this load
+    is_base:        others are compared with it, so its own noise is measured
+    """
 
     name: str
     lm: TreeLM
     conditions: Mapping[str, str]
     weights_sha256: str | None
+    off: Callable[[], AbstractContextManager[None]] | None
+    is_base: bool
 
 
-def record_measurement(subject: Subject, task: Prepared, step: Step, place: Place) -> None:
-    """Score the items that are missing, appending each batch; the record comes last."""
-    folder = place.store.begin(step)
+@dataclass
+class Recording:
+    """One task under way: its items that are on the disk, and what those of this run have cost."""
+
+    task: Prepared
+    step: Step
+    folder: Path
+    items: dict[str, Item]
+    resumed: int
+    seconds: float = 0.0
+    tokens: int = 0
+
+    def missing(self) -> list[Document]:
+        return [document for document in self.task.documents if document.item not in self.items]
+
+    def add(self, items: Sequence[Item]) -> None:
+        append_items(self.folder / ITEMS_FILE, items)
+        self.items.update((item.item, item) for item in items)
+
+
+def begin(subject: Subject, task: Prepared, step: Step, store: Store) -> Recording:
+    """The recording of a task, with the items that a killed run left."""
+    folder = store.begin(step)
     _forget_other_weights(folder, subject.weights_sha256)
     asked = {document.item: prompt_hash(document.instances) for document in task.documents}
-    items = [item for item in recover_items(folder / ITEMS_FILE) if asked.get(item.item) == item.prompt_hash]
-    restart_items(folder / ITEMS_FILE, items)
-    resumed, tokens = len(items), subject.lm.tokens
-    place.progress.begin(step.name, len(task.documents))
-    place.progress.advance(resumed)
-    started = time.monotonic()
-    for batch in measure(task.compiled, task.documents, subject.lm, {item.item for item in items}):
-        append_items(folder / ITEMS_FILE, batch)
-        items += batch
-        place.progress.advance(len(batch))
+    found = recover_items(folder / ITEMS_FILE)
+    items = {item.item: item for item in found if asked.get(item.item) == item.prompt_hash}
+    restart_items(folder / ITEMS_FILE, items.values())
+    return Recording(task, step, folder, items, len(items))
+
+
+def finish(subject: Subject, recording: Recording, noise: Noise | None, store: Store) -> None:
+    """The items in the data's order, and the record that makes them a measurement."""
+    task = recording.task
+    items = tuple(recording.items[document.item] for document in task.documents)
+    restart_items(recording.folder / ITEMS_FILE, items)
     measurement = Measurement(
         configuration=subject.name,
         suite=task.declared.suite,
@@ -73,17 +102,17 @@ def record_measurement(subject: Subject, task: Prepared, step: Step, place: Plac
         metrics=_per_item(task.compiled.metrics, items),
         conditions={**subject.conditions, "decoding": task.compiled.decoding},
         labels=task.compiled.labels,
-        items=tuple(items),
+        items=items,
+        noise=noise,
         cost={
-            "seconds": time.monotonic() - started,
-            "items_scored": len(items) - resumed,
-            "tokens": subject.lm.tokens - tokens,
+            "seconds": recording.seconds,
+            "items_scored": len(items) - recording.resumed,
+            "tokens": recording.tokens,
             "peak_memory_bytes": peak_memory(),
         },
     )
     made_by = {"machine": machine_name(), "weights_sha256": subject.weights_sha256}
-    place.store.finish(step, {**measurement_record(measurement), **made_by})
-    place.progress.end(f"{len(items)} items")
+    store.finish(recording.step, {**measurement_record(measurement), **made_by})
 
 
 def _forget_other_weights(folder: Path, weights_sha256: str | None) -> None:
@@ -107,13 +136,22 @@ def record_generations(
     subject: Subject, prompts: Sequence[Generate], asking: Asking, step: Step, store: Store
 ) -> None:
     """Greedy continuations of the experiment's prompts."""
-    texts: list[dict[str, Any]] = []
-    for entry in prompts:
-        options = {"until": [], "do_sample": False, "max_gen_toks": entry.max_new_tokens}
-        request = Instance("generate_until", {}, (_asked(entry.prompt, asking), options), 0)
-        texts.append(
-            {"prompt": entry.prompt, "text": subject.lm.generate_until([request], disable_tqdm=True)[0]}
+    requests = [
+        Instance(
+            "generate_until",
+            {},
+            (
+                _asked(entry.prompt, asking),
+                {"until": [], "do_sample": False, "max_gen_toks": entry.max_new_tokens},
+            ),
+            0,
         )
+        for entry in prompts
+    ]
+    texts: list[dict[str, Any]] = [
+        {"prompt": entry.prompt, "text": text}
+        for entry, text in zip(prompts, subject.lm.generate_until(requests), strict=True)
+    ]
     store.begin(step)
     store.finish(step, {"texts": texts})
 

@@ -19,8 +19,9 @@ from harness.models.loading import Attached, Loaded, load, release
 from harness.models.proof import Probe, Proof, is_bare, probe, prove, prove_model
 from harness.models.weights import attached_weights
 from harness.scoring.language_model import TreeLM
+from harness.scoring.measuring import Part, record_measurements
 from harness.scoring.prepared import NO_PROMPT, Preparation, Split, SuiteTask
-from harness.scoring.recording import Place, Subject, record_generations, record_measurement
+from harness.scoring.recording import Place, Subject, record_generations
 from harness.store.artifacts import Step
 from harness.store.measurements import TaskKey
 
@@ -39,9 +40,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Target:
-    """One configuration of the group. `measurements` are on test items, `validation` on validation items."""
+    """One configuration of the group. `measurements` are on test items, `validation` on validation items.
+
+    is_base: others are compared with it
+    """
 
     name: str
+    is_base: bool
     change: Change | None
     strength: float
     scales: bool
@@ -105,7 +110,7 @@ def measure_group(group: Group, place: Place) -> None:
                 for target in targets:
                     session.prove(target, attached)
                     with attached.scaled(target.strength):
-                        session.measure(target, attached.loaded)
+                        session.measure(target, attached)
     except torch.OutOfMemoryError as error:
         raise RunFailed(f"measuring ran out of GPU memory: {error}") from error
 
@@ -155,31 +160,48 @@ class _Session:
         problems = family_problems(self.reference.family, family_of(attached.loaded))
         return prove_model(attached.loaded, self.reference.probe), problems
 
-    def measure(self, target: Target, configured: Loaded) -> None:
+    def measure(self, target: Target, attached: Attached) -> None:
         """Every measurement and the generations that are missing."""
         store = self.place.store
-        todo = [
-            (key, split, step)
-            for split, steps in _splits(target)
-            for key, step in steps.items()
-            if not store.has(step)
-        ]
+        todo = any(not store.has(step) for _, steps in _splits(target) for step in steps.values())
         generation = target.generation
         if not todo and (generation is None or store.has(generation)):
             return
-        subject = self._subject(target, configured)
-        for key, split, step in todo:
-            if not store.has(step):  # it may have been made just now: two suites can hold the same task
-                prepared = self.preparation.task(key, split, target.prompting)
-                record_measurement(subject, prepared, step, self.place)
+        subject = self._subject(target, attached)
+        if todo:
+            record_measurements(subject, self._parts(target, subject.lm), self.place)
         if generation is not None and not store.has(generation):
             asking = self.preparation.asking(target.prompting)
             record_generations(subject, self.group.prompts, asking, generation, store)
 
-    def _subject(self, target: Target, configured: Loaded) -> Subject:
+    def _parts(self, target: Target, lm: TreeLM) -> list[Part]:
+        """Suite by suite, on test and on validation items. A step that two suites share is made once."""
+        parts, made = [], set[str]()
+        for split, steps in _splits(target):
+            for _, keys in groupby(steps, key=lambda key: key[0]):
+                tasks = list(keys)
+                missing = {}
+                for place, key in enumerate(tasks):
+                    step = steps[key]
+                    if step.fingerprint not in made and not self.place.store.has(step):
+                        missing[place] = step
+                        made.add(step.fingerprint)
+                if missing:
+                    prepared = [self.preparation.task(key, split, target.prompting) for key in tasks]
+                    parts.append(Part(self.preparation.questions(prepared, lm), missing))
+        return parts
+
+    def _subject(self, target: Target, attached: Attached) -> Subject:
+        configured = attached.loaded
         lm = TreeLM(configured.model, configured.tokenizer, self.reference.engine)
-        digest = target.change.weights_sha256 if target.change else None
-        return Subject(target.name, lm, self._conditions(target, lm), digest)
+        return Subject(
+            name=target.name,
+            lm=lm,
+            conditions=self._conditions(target, lm),
+            weights_sha256=target.change.weights_sha256 if target.change else None,
+            off=attached.off if target.change else None,
+            is_base=target.is_base,
+        )
 
     def _conditions(self, target: Target, lm: TreeLM) -> dict[str, str]:
         """What must be equal on both sides of a pair, but for the one thing that the pair differs in."""

@@ -18,11 +18,15 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Scored:
-    """One sequence to score: run `tokens`, and read `targets` at its last len(targets) positions."""
+    """One sequence to score: run `tokens`, and read `targets` at its last len(targets) positions.
+
+    is_text: it is read for its own sake, so a tuned model's divergence from its base is asked for there
+    """
 
     index: int
     tokens: IntArray
     targets: IntArray
+    is_text: bool = False
 
     @property
     def first(self) -> int:
@@ -32,11 +36,10 @@ class Scored:
 
 @dataclass(frozen=True)
 class Read:
-    """Where one sequence is scored: the next token of each of `nodes` is one of `targets`."""
+    """Where one sequence is scored: the next token of each of `nodes` is one of its targets."""
 
-    index: int
+    sequence: Scored
     nodes: IntArray
-    targets: IntArray
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,20 @@ class Row:
     """A forest of N nodes in one row of tokens.
 
     tokens, depths, ends: shape (N,); depth is the position in the sequence, ends one past the subtree
-    sequences:            what it was built from, so that it can be divided
     """
 
     tokens: IntArray
     depths: IntArray
     ends: IntArray
     reads: tuple[Read, ...]
-    sequences: tuple[Scored, ...]
+
+    @property
+    def sequences(self) -> list[Scored]:
+        return [read.sequence for read in self.reads]
 
     @property
     def is_chain(self) -> bool:
-        return len(self.sequences) == 1
+        return len(self.reads) == 1
 
 
 def in_order(sequences: Sequence[Scored]) -> list[Scored]:
@@ -92,7 +97,7 @@ def build_row(sequences: Sequence[Scored], shared: Sequence[int]) -> Row:
         node_at[prefix:length] = np.arange(start, start + length - prefix)
         starts.append(start)
         start += length - prefix
-        reads.append(Read(sequence.index, node_at[sequence.first : length].copy(), sequence.targets))
+        reads.append(Read(sequence, node_at[sequence.first : length].copy()))
     next_at = np.full(deepest, start)  # the next node that stands no deeper
     ends = np.empty(start, dtype=np.int64)
     for sequence, prefix, begin in zip(reversed(sequences), reversed(shared), reversed(starts), strict=True):
@@ -105,5 +110,4 @@ def build_row(sequences: Sequence[Scored], shared: Sequence[int]) -> Row:
         depths=np.concatenate([np.arange(prefix, len(sequence.tokens)) for sequence, prefix in pieces]),
         ends=ends,
         reads=tuple(reads),
-        sequences=tuple(sequences),
     )

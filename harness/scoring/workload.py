@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,19 +40,29 @@ class Continuation:
 @dataclass(frozen=True)
 class Workload:
     """owners: for each sequence of the forest the request that it belongs to (rolling ones have several).
-    texts: requests to generate. tokens: how many a plain pass over every request would read."""
+    texts: requests to generate. tokens: how many a plain pass over each request would read."""
 
     requests: Sequence[Any]
     forest: Forest
     owners: Sequence[int]
     texts: tuple[Continuation, ...]
-    tokens: int
+    tokens: Sequence[int]
     of_a_read: float
 
-    @property
-    def total(self) -> float:
-        """The whole cost: of running a node 1, of reading a position `of_a_read`."""
-        return self.cost(self.forest.nodes, self.forest.scored) + sum(map(self.cost_of_text, self.texts))
+    def total(self, wanted: Collection[int], beside_base: bool) -> float:
+        """The cost of the wanted requests: of running a node 1, of reading a position `of_a_read`.
+
+        beside_base: texts are read by the base too
+        """
+        scoring = set(self.owners)
+        tokens = sum(self.tokens[k] for k in scoring)
+        share = sum(self.tokens[k] for k in scoring.intersection(wanted)) / max(1, tokens)
+        texts = [k for k in wanted if self.requests[k].request_type == "loglikelihood_rolling"]
+        return (
+            share * self.cost(self.forest.nodes, self.forest.scored)
+            + sum(self.cost(self.tokens[k], self.tokens[k]) for k in texts if beside_base)
+            + sum(self.cost_of_text(text) for text in self.texts if text.request in wanted)
+        )
 
     def cost(self, nodes: int, scored: int) -> float:
         return nodes + self.of_a_read * scored
@@ -61,9 +71,6 @@ class Workload:
         """Of all tokens that a text may have: how many it has is known when it is over."""
         return len(text.tokens) + text.most * (1 + self.of_a_read)
 
-    def share(self, requests: int) -> float:
-        return self.total * requests / max(1, len(self.requests))
-
 
 def workload(requests: Sequence[Any], lm: Any, shape: Shape) -> Workload:
     """Tokens and trees of requests of all kinds. `lm`: an HFLM, for its tokenizer, lengths and rules."""
@@ -71,21 +78,25 @@ def workload(requests: Sequence[Any], lm: Any, shape: Shape) -> Workload:
     rolling = [k for k, request in enumerate(requests) if request.request_type == "loglikelihood_rolling"]
     asked = _pairs([requests[k].args for k in pairs], lm)
     owned = list(zip(pairs, asked, strict=True))
-    for k, tokens in zip(rolling, encoded([requests[k].args[0] for k in rolling], lm), strict=True):
-        owned += [(k, window) for window in _windows(tokens, lm)]
-    longest = lm.max_length
+    for k, text in zip(rolling, encoded([requests[k].args[0] for k in rolling], lm), strict=True):
+        owned += [(k, window) for window in _windows(text, lm)]
+    longest, rolls = lm.max_length, set(rolling)
     sequences = [
-        _scored(index, context, continuation, longest)
-        for index, (_, (context, continuation)) in enumerate(owned)
+        _scored(index, context, continuation, longest, k in rolls)
+        for index, (k, (context, continuation)) in enumerate(owned)
     ]
     texts = _texts(requests, lm)
+    tokens = np.zeros(len(requests), dtype=np.int64)
+    for k, (context, continuation) in owned:
+        tokens[k] += len(context) + len(continuation)
+    for asked_text in texts:
+        tokens[asked_text.request] += len(asked_text.tokens)
     return Workload(
         requests=requests,
         forest=plant(sequences, shape),
         owners=[k for k, _ in owned],
         texts=texts,
-        tokens=sum(len(context) + len(continuation) for _, (context, continuation) in owned)
-        + sum(len(text.tokens) for text in texts),
+        tokens=tokens.tolist(),
         of_a_read=_of_a_read(lm.model),
     )
 
@@ -157,11 +168,11 @@ def _windows(tokens: list[int], lm: Any) -> list[tuple[list[int], list[int]]]:
     return [utils.make_disjoint_window(window) for window in windows]
 
 
-def _scored(index: int, context: list[int], continuation: list[int], longest: int) -> Scored:
+def _scored(index: int, context: list[int], continuation: list[int], longest: int, is_text: bool) -> Scored:
     """As HFLM truncates: the last `longest` + 1 tokens, of which the last is only a target."""
     whole = np.array((context + continuation)[-(longest + 1) :], dtype=np.int64)
     targets = np.array(continuation, dtype=np.int64)
-    return Scored(index, whole[:-1], targets[max(0, len(targets) - len(whole) + 1) :])
+    return Scored(index, whole[:-1], targets[max(0, len(targets) - len(whole) + 1) :], is_text)
 
 
 def _texts(requests: Sequence[Any], lm: Any) -> tuple[Continuation, ...]:

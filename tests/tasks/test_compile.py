@@ -17,8 +17,8 @@ from harness.errors import RunFailed
 from harness.experiment.schema import Task
 from harness.models.loading import device
 from harness.models.quiet import quiet_lm_eval
+from harness.scoring.items import Document, documents, scored_item
 from harness.scoring.language_model import TreeLM
-from harness.scoring.measure import documents, measure
 from harness.store.measurements import Item, Measurement
 from harness.tasks.compile import CompiledTask, compile_task
 from tests.conftest import tiny_model, tiny_tokenizer
@@ -62,7 +62,12 @@ def compiled(name: str, lm: TreeLM) -> CompiledTask:
 
 
 def items_of(task: CompiledTask, lm: TreeLM) -> list[Item]:
-    return [item for batch in measure(task, documents(task, None), lm, set()) for item in batch]
+    return [answered(document, task, lm) for document in documents(task, None)]
+
+
+def answered(document: Document, task: CompiledTask, lm: TreeLM) -> Item:
+    document.answer(lm.answers(document.requests()))
+    return scored_item(document, task)
 
 
 def measurement(task: CompiledTask, items: list[Item]) -> Measurement:
@@ -123,16 +128,6 @@ def test_identical_documents_are_two_items_and_order_does_not_name_them(lm: Tree
 
     assert forward[2].item == f"{forward[0].item}#1"
     assert {each.item for each in forward} == {each.item for each in backward}
-
-
-def test_documents_that_are_done_are_not_scored_again(lm: TreeLM) -> None:
-    task = compiled("choice", lm)
-    found = documents(task, None)
-    done = {entry.item for entry in found[:9]}
-
-    scored = [item.item for batch in measure(task, found, lm, done) for item in batch]
-
-    assert scored == [entry.item for entry in found[9:]]
 
 
 def test_a_digit_is_the_text_of_a_choice_before_it_is_an_index(lm: TreeLM) -> None:

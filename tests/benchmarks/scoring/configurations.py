@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 
 from harness.models.adapters import attached_adapter
 from harness.models.loading import Loaded
-from harness.scoring.measure import documents
+from harness.scoring.items import documents
 from harness.tasks.compile import CompiledTask
 from tests.benchmarks.scoring.contest import engine, plain, responder
 from tests.benchmarks.scoring.requests import Asked, values
@@ -55,10 +55,17 @@ def configured(loaded: Loaded, adapter: Path | None) -> Iterator[Loaded]:
 def by_engine(loaded: Loaded, adapters: Adapters, options: argparse.Namespace) -> list[list[Any]]:
     """The product's way: rows compiled and requests built once, then asked of every configuration."""
     asked = Asked(tuple(documents(task_of(options), None)))
-    found = []
+    found, work, path = [], None, None
     for adapter in adapters:
         with configured(loaded, adapter) as model:
-            answers = responder(engine(model, options.max_length))(asked)
+            lm = engine(model, options.max_length, path)
+            path, work = lm.engine, work or lm.workload(asked.instances)
+            answered = {
+                response.request: response.value
+                for responses in lm.respond(work)
+                for response in responses.found
+            }
+            answers = [answered[request] for request in range(len(asked.instances))]
             values(asked, answers)
         found.append(answers)
     return found

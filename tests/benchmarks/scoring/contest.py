@@ -112,8 +112,9 @@ def warm_up(asked: Asked) -> Asked:
     return asked.first(max(1, min(WARM_UP, len(asked.documents) // 8)))
 
 
-def engine(loaded: Loaded, max_length: int) -> TreeLM:
-    lm = TreeLM(loaded.model, loaded.tokenizer)
+def engine(loaded: Loaded, max_length: int, path: str | None = None) -> TreeLM:
+    """`path`: what the base's self-check has found, for its adapters."""
+    lm = TreeLM(loaded.model, loaded.tokenizer, path)
     lm._max_length = max_length
     return lm
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.experiment.schema import Task
-from harness.scoring.measure import Document, documents
+from harness.scoring.items import Document, documents
 from harness.tasks.compile import CompiledTask, compile_task
 
 Rows = list[dict[str, Any]]

@@ -1,11 +1,11 @@
-"""Measuring: a compiled task and a language model in, scored items out, a batch of documents at a time."""
+"""Documents of a compiled task with their requests, and the items that responses make of them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -15,12 +15,9 @@ import numpy as np
 from harness.data.identity import item_ids
 from harness.experiment.metrics import Metric
 from harness.models.quiet import quiet_lm_eval
-from harness.scoring.language_model import TreeLM
 from harness.store.measurements import Item
 from harness.tasks.compile import CompiledTask, field
 from harness.tasks.registered import filter_names, metric_key
-
-DOCUMENTS_PER_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -31,6 +28,22 @@ class Document:
     lm_task: Any
     document: dict[str, Any]
     instances: tuple[Any, ...]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the model only reads it."""
+        return all(instance.request_type == "loglikelihood_rolling" for instance in self.instances)
+
+    def requests(self) -> list[Any]:
+        """Its instances, each as often as lm-eval asks it."""
+        return [instance for instance in self.instances for _ in range(instance.repeats or 1)]
+
+    def answer(self, responses: Sequence[Any]) -> None:
+        """Put the responses to `requests` into the instances, in the place of those of another model."""
+        for instance in self.instances:
+            instance.resps = []
+        for instance, response in zip(self.requests(), responses, strict=True):
+            instance.resps.append(response)
 
 
 @dataclass(frozen=True)
@@ -70,33 +83,10 @@ def documents(task: CompiledTask, limit: int | None, asking: Asking = PLAIN) -> 
     ]
 
 
-def measure(
-    task: CompiledTask, todo: Sequence[Document], lm: TreeLM, done: Collection[str]
-) -> Iterator[list[Item]]:
-    """Score the documents that are not in `done`, yielding items as their batch finishes."""
-    cluster = field(task.cluster) if task.cluster else None
-    remaining = [document for document in todo if document.item not in done]
-    for start in range(0, len(remaining), DOCUMENTS_PER_BATCH):
-        batch = remaining[start : start + DOCUMENTS_PER_BATCH]
-        respond([instance for document in batch for instance in document.instances], lm)
-        yield [_item(document, task, cluster) for document in batch]
-
-
-def respond(instances: Sequence[Any], lm: TreeLM) -> None:
-    """Send requests to the model, each kind in one call, and put the answers into the instances."""
-    by_type: dict[str, list[Any]] = {}
-    for instance in instances:
-        by_type.setdefault(instance.request_type, []).extend([instance] * (instance.repeats or 1))
-        instance.resps = []
-    with quiet_lm_eval():
-        for request_type, requests in by_type.items():
-            answers = getattr(lm, request_type)(requests, disable_tqdm=True)
-            for instance, answer in zip(requests, answers, strict=True):
-                instance.resps.append(answer)
-
-
-def _item(document: Document, task: CompiledTask, cluster: Callable[[dict[str, Any]], Any] | None) -> Item:
+def scored_item(document: Document, task: CompiledTask) -> Item:
+    """The item of a document whose instances hold their responses."""
     lm_task, instances = document.lm_task, document.instances
+    cluster = field(task.cluster) if task.cluster else None
     for ensemble in lm_task._filters:
         ensemble.apply(instances)
     values: dict[str, Any] = {}
