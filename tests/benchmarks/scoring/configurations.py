@@ -16,7 +16,7 @@ from harness.models.adapters import attached_adapter
 from harness.models.loading import Loaded
 from harness.scoring.items import documents
 from harness.tasks.compile import CompiledTask
-from tests.benchmarks.scoring.contest import engine, plain, responder
+from tests.benchmarks.scoring.contest import engine, plain
 from tests.benchmarks.scoring.requests import Asked, values
 from tests.benchmarks.scoring.requests import plain as compiled_plain
 
