@@ -16,6 +16,7 @@ from harness.errors import RunFailed
 from harness.experiment.lora_fields import unscaled
 from harness.experiment.model_checks import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from harness.models.loading import Attached, Loaded
+from harness.models.lora import added_in_place
 
 WEIGHTS = ADAPTER_WEIGHTS
 CONFIGURATION = ADAPTER_CONFIG
@@ -23,8 +24,12 @@ CONFIGURATION = ADAPTER_CONFIG
 
 @contextlib.contextmanager
 def attached_adapter(base: Loaded, folder: Path) -> Iterator[Attached]:
-    """The base with the adapter in `folder` on it; the bare base again afterwards. Raises RunFailed."""
+    """The base with the adapter in `folder` on it; the bare base again afterwards. Raises RunFailed.
+
+    For measuring: the adapter gets no gradients.
+    """
     declared = declared_configuration(folder)
+    dtype = base.model.dtype
     if not (folder / WEIGHTS).is_file():
         raise RunFailed(f"{folder} holds no {WEIGHTS} (only safetensors adapters are read)")
     try:
@@ -41,9 +46,10 @@ def attached_adapter(base: Loaded, folder: Path) -> Iterator[Attached]:
         return rescale_adapter_scale(model, strength)  # type: ignore[no-any-return]
 
     try:
-        yield Attached(
-            Loaded(model, base.tokenizer, base.device), model.disable_adapter, scaled, _largest(model)
-        )
+        with added_in_place(model, dtype):
+            yield Attached(
+                Loaded(model, base.tokenizer, base.device), model.disable_adapter, scaled, _largest(model)
+            )
     finally:
         model.unload()
 
