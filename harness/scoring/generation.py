@@ -27,6 +27,8 @@ from harness.scoring.tree import IntArray, Scored
 STEPS_PER_LOOK = {"cpu": 1, "cuda": 8}
 # New prompts are read in company: once this share of the slots is free.
 FREE_SHARE = 0.25
+# … and moved into shorter slots where that gives this many times as many.
+MORE_SLOTS = 1.5
 
 
 @dataclass(frozen=True)
@@ -73,63 +75,48 @@ def generate(
     halves: Halves, prompts: Sequence[Prompt], budget: Budget, ends: frozenset[int]
 ) -> Iterator[list[Text]]:
     """Continuations as they finish. `ends`: tokens that end a text. Raises RunFailed where no slot fits."""
-    for some in _by_need(prompts, budget):
-        waiting = _queue(some, budget.shape)
-        while waiting:
-            slots = min(len(waiting), budget.slots(max(prompt.needs for prompt, _ in waiting)))
-            try:
-                yield from _Generation(halves, budget, ends, slots).run(waiting)
-            except torch.OutOfMemoryError as error:
-                budget.shrink(error)
-
-
-def _by_need(prompts: Sequence[Prompt], budget: Budget) -> list[list[Prompt]]:
-    """All together where every one can have a slot; else in parts that need much the same, the longest first.
-
-    A slot is as long as the longest of a part: among short prompts a long one would leave few slots.
-    """
-    if not prompts or budget.slots(max(prompt.needs for prompt in prompts)) >= len(prompts):
-        return [list(prompts)]
-    parts: dict[int, list[Prompt]] = {}
-    for prompt in prompts:
-        parts.setdefault(prompt.needs.bit_length(), []).append(prompt)
-    return [parts[bits] for bits in sorted(parts, reverse=True)]
+    waiting = _queue(prompts, budget.shape)
+    while waiting:
+        try:
+            yield from _Generation(halves, budget, ends).run(waiting)
+        except torch.OutOfMemoryError as error:
+            budget.shrink(error)
 
 
 def _queue(prompts: Sequence[Prompt], shape: Shape) -> list[tuple[Prompt, IntArray]]:
     """Prompts with the stem that each continues, to be popped from the end: stem by stem, long ones first."""
     forest = plant([Scored(k, prompt.tokens, prompt.tokens[-1:]) for k, prompt in enumerate(prompts)], shape)
-    ordered = [
-        (prompts[sequence.index], grove.stem)
-        for grove in forest.groves
-        for sequence in sorted(
-            (sequence for row in grove.rows for sequence in row.sequences),
-            key=lambda sequence: -prompts[sequence.index].needs,
+    by_stem = [
+        sorted(
+            ((prompts[each.index], grove.stem) for row in grove.rows for each in row.sequences),
+            key=lambda pair: pair[0].needs,
         )
+        for grove in forest.groves
     ]
-    return ordered[::-1]
+    return [pair for pairs in sorted(by_stem, key=lambda pairs: pairs[-1][0].needs) for pair in pairs]
 
 
 class _Generation:
-    """Slots of one size. What is running when memory runs out goes back into the queue."""
+    """Slots as long as the longest text needs. What is running when memory runs out goes back into the queue."""
 
-    def __init__(self, halves: Halves, budget: Budget, ends: frozenset[int], slots: int) -> None:
-        self.halves, self.budget, self.ends, self.slots = halves, budget, ends, slots
+    def __init__(self, halves: Halves, budget: Budget, ends: frozenset[int]) -> None:
+        self.halves, self.budget, self.ends = halves, budget, ends
         self.look = STEPS_PER_LOOK.get(halves.device.type, 1)
         self.running: list[_Running] = []
         self.stem: tuple[bytes, StemCache | None] = (b"", None)
 
     @torch.inference_mode()
     def run(self, waiting: list[tuple[Prompt, IntArray]]) -> Iterator[list[Text]]:
-        longest = max(prompt.needs for prompt, _ in waiting) + self.look
-        capacity = -(-longest // WIDTH_STEP) * WIDTH_STEP
-        cache = SlotCache(self.slots, capacity)
-        steps = Steps(self.halves, cache)
+        steps = Steps(self.halves, SlotCache(*self._size(waiting)))
         taken: list[tuple[Prompt, IntArray]] = []
         try:
             while waiting or self.running:
-                free = self.slots - len(self.running)
-                if waiting and (not self.running or free >= FREE_SHARE * self.slots):
+                slots = steps.cache.slots
+                free = slots - len(self.running)
+                if waiting and (not self.running or free >= FREE_SHARE * slots):
+                    if self._size(waiting)[0] >= MORE_SLOTS * slots:
+                        steps.resize(*self._size(waiting))
+                        free = steps.cache.slots - len(self.running)
                     taken = self._take(waiting, free)
                     finished = self._fill(steps, taken)
                     taken = []
@@ -142,6 +129,13 @@ class _Generation:
             waiting += [*reversed(taken), *((each.prompt, nothing) for each in self.running)]
             self.running = []
             raise
+
+    def _size(self, waiting: Sequence[tuple[Prompt, IntArray]]) -> tuple[int, int]:
+        """How many slots, and of what capacity: more of them once the long texts are done."""
+        texts = [*(prompt for prompt, _ in waiting), *(each.prompt for each in self.running)]
+        longest = max(prompt.needs for prompt in texts) + self.look
+        capacity = -(-longest // WIDTH_STEP) * WIDTH_STEP
+        return max(len(self.running), min(len(texts), self.budget.slots(capacity))), capacity
 
     def _take(self, waiting: list[tuple[Prompt, IntArray]], free: int) -> list[tuple[Prompt, IntArray]]:
         """The next prompts of one stem that fill the free slots and fit into a pass."""

@@ -57,6 +57,18 @@ class SlotCache(Cache):  # type: ignore[misc]
         for buffer, new in zip(self.buffers[layer], states, strict=True):
             buffer[slot, :, start : start + new.shape[1]] = new
 
+    def resize(self, slots: int, capacity: int, rows: int) -> None:
+        """Other slots with what the first `rows` hold. Layer by layer: two whole caches may be too much."""
+        columns = min(capacity, self.capacity)
+        for layer, pair in enumerate(self.buffers):
+            fresh = []
+            for old in pair:
+                new = old.new_zeros(slots, old.shape[1], capacity, old.shape[3])
+                new[:rows, :, :columns] = old[:rows, :, :columns]
+                fresh.append(new)
+            self.buffers[layer] = (fresh[0], fresh[1])
+        self.slots, self.capacity = slots, capacity
+
     def move(self, source: int, target: int) -> None:
         for keys, values in self.buffers:
             keys[target].copy_(keys[source])

@@ -23,11 +23,22 @@ class Steps:
 
     def __init__(self, halves: Halves, cache: SlotCache) -> None:
         self.halves, self.cache, self.rows = halves, cache, 0
-        self.tokens = torch.zeros(cache.slots, dtype=torch.long, device=halves.device)
-        self.positions = torch.zeros(cache.slots, dtype=torch.long, device=halves.device)
+        self.tokens, self.positions = self._zeros(), self._zeros()
         self.reached = [0] * cache.slots  # the positions again, where the host can see them
         self.records = halves.device.type == "cuda"
         self.recorded: dict[tuple[int, int], tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
+
+    def _zeros(self) -> torch.Tensor:
+        return torch.zeros(self.cache.slots, dtype=torch.long, device=self.halves.device)
+
+    def resize(self, slots: int, capacity: int) -> None:
+        """Other slots with the same texts under way."""
+        tokens, positions, rows = self.tokens, self.positions, self.rows
+        self.recorded.clear()  # they write into the buffers that go
+        self.cache.resize(slots, capacity, rows)
+        self.tokens, self.positions = self._zeros(), self._zeros()
+        self.tokens[:rows], self.positions[:rows] = tokens[:rows], positions[:rows]
+        self.reached = [*self.reached[:rows], *[0] * (slots - rows)]
 
     def begin(self, first: int, tokens: torch.Tensor, positions: Sequence[int]) -> None:
         """Slots from `first` on: their first new tokens, and where these will stand."""
