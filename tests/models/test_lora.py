@@ -108,14 +108,14 @@ def test_every_plain_layer_is_spared_pefts_pass(tmp_path: Path) -> None:
         assert replaced(layers) == len(layers) == 14
 
 
-def test_an_adapted_head_takes_the_last_position_of_a_batch(tmp_path: Path) -> None:
+def test_an_adapted_head_takes_the_last_positions_of_a_batch(tmp_path: Path) -> None:
     """Its input is a view with gaps."""
     base = loaded()
     folder = stored(tmp_path, LoraConfig(r=4, target_modules=["lm_head"]))
-    expected = of_peft(base, folder, logits_to_keep=1)
+    expected = of_peft(base, folder, logits_to_keep=2)
 
     with attached_adapter(base, folder) as attached:
-        found = logits(attached.loaded.model, logits_to_keep=1)
+        found = logits(attached.loaded.model, logits_to_keep=2)
 
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -152,6 +152,20 @@ def test_on_a_16_bit_base_it_is_as_near_to_float32_as_pefts_own(dtype: str, tmp_
     assert found.dtype == DTYPES[dtype]
     assert held == {DTYPES[dtype]}
     assert (found - exact).abs().mean() < 1.5 * of_pefts
+
+
+def test_a_layer_kept_in_float32_on_a_16_bit_base_has_its_adapter_in_float32(tmp_path: Path) -> None:
+    base = loaded(dtype="bfloat16")
+    base.model.lm_head.float()
+    base.model.model.norm.register_forward_hook(lambda module, inputs, output: output.float())
+    folder = stored(tmp_path, LoraConfig(r=4, target_modules=["lm_head"]))
+    expected = of_peft(base, folder)
+
+    with attached_adapter(base, folder) as attached:
+        found = logits(attached.loaded.model)
+
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("dtype", "compute"), [("float32", "float32"), ("bfloat16", "float32")])
