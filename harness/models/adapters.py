@@ -33,7 +33,12 @@ def attached_adapter(base: Loaded, folder: Path) -> Iterator[Attached]:
     if not (folder / WEIGHTS).is_file():
         raise RunFailed(f"{folder} holds no {WEIGHTS} (only safetensors adapters are read)")
     try:
-        model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=False)
+        model = PeftModel.from_pretrained(
+            base.model,
+            str(folder),
+            is_trainable=False,
+            low_cpu_mem_usage=True,  # no random weights first: half of the time
+        )
     except (ValueError, RuntimeError, KeyError) as error:
         raise RunFailed(
             f"the adapter in {folder} ({declared.get('peft_type')}) does not fit this base: {error}"

@@ -97,7 +97,7 @@ def _queue(prompts: Sequence[Prompt], shape: Shape) -> list[tuple[Prompt, IntArr
 
 
 class _Generation:
-    """Slots as long as the longest text needs. What is running when memory runs out goes back into the queue."""
+    """Slots as long as the longest text needs. What runs when memory runs out goes back into the queue."""
 
     def __init__(self, halves: Halves, budget: Budget, ends: frozenset[int]) -> None:
         self.halves, self.budget, self.ends = halves, budget, ends

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+# Sequences that are compared in one step.
+SIDE_BY_SIDE = 256
 IntArray = npt.NDArray[np.int64]
 
 
@@ -71,16 +72,18 @@ def in_order(sequences: Sequence[Scored]) -> list[Scored]:
     return sorted(sequences, key=lambda sequence: sequence.tokens.astype(">i4").tobytes())
 
 
-def common_prefix(left: IntArray, right: IntArray) -> int:
-    shortest = min(len(left), len(right))
-    differing = np.flatnonzero(left[:shortest] != right[:shortest])
-    return int(differing[0]) if len(differing) else shortest
-
-
 def shared_by(sequences: Sequence[Scored], below: int) -> list[int]:
-    """What `build_row` wants to know of sequences in order that all share `below` tokens."""
-    pairs = pairwise(sequences)
-    return [below, *(common_prefix(left.tokens, right.tokens) for left, right in pairs)]
+    """How many first tokens each of the sequences, in order, shares with the one before; the first: `below`."""
+    found = [below]
+    for start in range(0, len(sequences) - 1, SIDE_BY_SIDE):
+        some = sequences[start : start + SIDE_BY_SIDE + 1]
+        # Each row ends in a number that no token is, and differs from its neighbours' in every row.
+        tokens = np.full((len(some), max(len(each.tokens) for each in some) + 1), -1)
+        tokens[::2] = -2
+        for row, each in zip(tokens, some, strict=True):
+            row[: len(each.tokens)] = each.tokens
+        found += (tokens[1:] != tokens[:-1]).argmax(axis=1).tolist()
+    return found
 
 
 def build_row(sequences: Sequence[Scored], shared: Sequence[int]) -> Row:

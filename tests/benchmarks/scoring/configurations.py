@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from lm_eval.evaluator import evaluate
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 
 from harness.models.adapters import attached_adapter
 from harness.models.loading import Loaded
@@ -52,6 +52,19 @@ def configured(loaded: Loaded, adapter: Path | None) -> Iterator[Loaded]:
             yield attached.loaded
 
 
+@contextlib.contextmanager
+def as_lm_eval_has_it(loaded: Loaded, adapter: Path | None) -> Iterator[Loaded]:
+    """HFLM's `peft=…`: PEFT's own layers, in evaluation mode."""
+    if adapter is None:
+        yield loaded
+        return
+    model = PeftModel.from_pretrained(loaded.model, str(adapter)).eval()
+    try:
+        yield Loaded(model, loaded.tokenizer, loaded.device)
+    finally:
+        model.unload()
+
+
 def by_engine(loaded: Loaded, adapters: Adapters, options: argparse.Namespace) -> list[list[Any]]:
     """The product's way: rows compiled and requests built once, then asked of every configuration."""
     asked = Asked(tuple(documents(task_of(options), None)))
@@ -76,7 +89,7 @@ def by_lm_eval(loaded: Loaded, adapters: Adapters, options: argparse.Namespace, 
     found = []
     for adapter in adapters:
         (task,) = task_of(options).lm_tasks
-        with configured(loaded, adapter) as model:
+        with as_lm_eval_has_it(loaded, adapter) as model:
             evaluate(plain(model, size, options.max_length), {"tasks": {TASK: task}, "groups": {}})
         found.append([instance.resps[0] for instance in task.instances])
     return found
