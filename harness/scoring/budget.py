@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ import torch
 from harness.errors import RunFailed
 from harness.models.loading import free_memory
 from harness.scoring.forest import Shape
+from harness.store.artifacts import write_json
 
 # Rows of trees: attention costs the square of a row, a GPU wants long ones all the same.
 ROW_OF_DEVICE = {"cpu": 128, "cuda": 512}
@@ -29,19 +32,21 @@ MLP_COPIES, STREAM_COPIES = 3, 10
 
 @dataclass
 class Budget:
-    """nodes: tokens in a pass, logits: positions read at a time. Both shrink where memory runs out.
-    of_a_position: bytes of keys and values of one token; share: of the free memory that slots may fill."""
+    """How much goes through the model at once; shared by all that use one load, and shrunk by any of them.
+
+    nodes: tokens in a pass. logits: positions read at a time. share: of the free memory that slots may fill.
+    of_a_position: bytes of keys and values of one token
+    """
 
     nodes: int
     logits: int
     shape: Shape
-    of_a_position: int  # bytes of keys and values
-    slots_hold: int = SLOTS_HOLD
+    of_a_position: int
     share: float = SHARE_OF_FREE
 
     def slots(self, capacity: int) -> int:
         """How many sequences of up to `capacity` tokens can be generated side by side."""
-        held = min(int(self.share * free_memory()), self.slots_hold)
+        held = min(int(self.share * free_memory()), SLOTS_HOLD)
         fits = held // max(1, self.of_a_position * capacity)
         return max(1, min(fits, self.nodes // SHORTEST_IN_A_SLOT))
 
@@ -74,6 +79,25 @@ def budget_for(model: Any) -> Budget:
         shape=Shape(row, max(row, min(LONGEST_TREE, nodes))),
         of_a_position=_keys_and_values(config) * wide,
     )
+
+
+def recall(budget: Budget, file: Path) -> None:
+    """Begin with what has worked before for this model on this machine, where that is on record."""
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+        nodes, logits, share = int(known["nodes"]), int(known["logits"]), float(known["share"])
+    except (OSError, ValueError, KeyError, TypeError):  # nothing on record, or nothing that can be read
+        return
+    budget.nodes = max(FEWEST_NODES, min(budget.nodes, nodes))
+    budget.logits = max(1, min(budget.logits, logits))
+    budget.share = min(budget.share, share)
+
+
+def remember(budget: Budget, file: Path) -> None:
+    """Put on record what has worked, once memory has run out."""
+    if budget.share < SHARE_OF_FREE:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, {"nodes": budget.nodes, "logits": budget.logits, "share": budget.share})
 
 
 def _keys_and_values(config: Any) -> int:

@@ -13,16 +13,18 @@ import torch
 
 from harness.errors import RunFailed
 from harness.experiment.schema import Base, Generate, Prompting, Quantization
+from harness.machine import machine_name
 from harness.models.adapters import attached_adapter
 from harness.models.kinship import Family, family_of, family_problems
 from harness.models.loading import Attached, Loaded, load, release
 from harness.models.proof import Probe, Proof, is_bare, probe, prove, prove_model
 from harness.models.weights import attached_weights
+from harness.scoring.budget import Budget, budget_for, recall, remember
 from harness.scoring.language_model import TreeLM
 from harness.scoring.measuring import Part, record_measurements
 from harness.scoring.prepared import NO_PROMPT, Preparation, Split, SuiteTask
 from harness.scoring.recording import Place, Subject, record_generations
-from harness.store.artifacts import Step
+from harness.store.artifacts import Step, fingerprint
 from harness.store.measurements import TaskKey
 
 ATTACH = {"adapters": attached_adapter, "weights": attached_weights}
@@ -99,7 +101,9 @@ def measure_group(group: Group, place: Place) -> None:
         release()
         loaded = load(group.location, group.base, group.quantization)
         preparation = Preparation(group.tasks, loaded, group.base.apply_chat_template)
-        session = _Session(group, place, preparation, base or _reference(loaded, preparation))
+        budget = budget_for(loaded.model)
+        recall(budget, _budget_file(group, place))
+        session = _Session(group, place, preparation, base or _reference(loaded, preparation), budget)
         for change, targets in groupby(group.targets, key=lambda target: target.change):
             if base is None and not is_bare(loaded, session.reference.probe):
                 # Some adapters (modules_to_save) leave their weights behind when they go.
@@ -111,8 +115,16 @@ def measure_group(group: Group, place: Place) -> None:
                     session.prove(target, attached)
                     with attached.scaled(target.strength):
                         session.measure(target, attached)
+        remember(budget, _budget_file(group, place))
     except torch.OutOfMemoryError as error:
         raise RunFailed(f"measuring ran out of GPU memory: {error}") from error
+
+
+def _budget_file(group: Group, place: Place) -> Path:
+    """Where the budget of this model, as it is loaded, is kept for this machine."""
+    quantization = None if group.quantization is None else group.quantization.model_dump(mode="json")
+    of = {"model": group.identity, "dtype": group.base.dtype, "quantization": quantization}
+    return place.store.root / "budgets" / f"{fingerprint({**of, 'machine': machine_name()})}.json"
 
 
 def _base_of(group: Group, against: Against) -> _Reference:
@@ -144,6 +156,7 @@ class _Session:
     place: Place
     preparation: Preparation
     reference: _Reference
+    budget: Budget
 
     def prove(self, target: Target, attached: Attached) -> None:
         if target.proof is None or self.place.store.has(target.proof):
@@ -193,7 +206,7 @@ class _Session:
 
     def _subject(self, target: Target, attached: Attached) -> Subject:
         configured = attached.loaded
-        lm = TreeLM(configured.model, configured.tokenizer, self.reference.engine)
+        lm = TreeLM(configured.model, configured.tokenizer, self.reference.engine, self.budget)
         return Subject(
             name=target.name,
             lm=lm,

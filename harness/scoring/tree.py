@@ -73,7 +73,7 @@ def in_order(sequences: Sequence[Scored]) -> list[Scored]:
 
 
 def shared_by(sequences: Sequence[Scored], below: int) -> list[int]:
-    """How many first tokens each of the sequences, in order, shares with the one before; the first: `below`."""
+    """How many first tokens each sequence, in order, shares with the one before it; the first: `below`."""
     found = [below]
     for start in range(0, len(sequences) - 1, SIDE_BY_SIDE):
         some = sequences[start : start + SIDE_BY_SIDE + 1]

@@ -1,0 +1,101 @@
+"""KL(base ‖ tuned) is the definition's, over the full vocabulary; and what is done already changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from scipy.stats import entropy
+
+from harness.models.loading import device
+from harness.scoring import reading
+from harness.scoring.forest import Shape
+from harness.scoring.language_model import Response, TreeLM
+from tests.conftest import TEXT, tiny_model, tiny_tokenizer
+
+TEXTS = [TEXT, TEXT[50:120], "the quick brown fox", "Question: which colour is the sky?"]
+REQUESTS = [Instance("loglikelihood_rolling", {}, (text,), 0) for text in TEXTS]
+CHOICES = [Instance("loglikelihood", {}, ("the quick", f" {choice}"), 0) for choice in ("brown", "fox")]
+
+
+class Pair:
+    """A model whose weights can be exchanged with its base's, as `attached_weights` does."""
+
+    def __init__(self, kind: str, seed: int = 1) -> None:
+        self.tuned, self.base = tiny_model(kind, seed=seed).to(device()), tiny_model(kind).to(device())
+        self.lm = TreeLM(self.tuned, tiny_tokenizer())
+
+    @contextlib.contextmanager
+    def off(self) -> Iterator[None]:
+        own = [parameter.data for parameter in self.tuned.parameters()]
+        self.put([parameter.data for parameter in self.base.parameters()])
+        yield
+        self.put(own)
+
+    def put(self, tensors: list[torch.Tensor]) -> None:
+        for parameter, tensor in zip(self.tuned.parameters(), tensors, strict=True):
+            parameter.data = tensor
+
+    def responses(self, wanted: set[int] | None = None) -> dict[int, Response]:
+        work = self.lm.workload([*REQUESTS, *CHOICES])
+        return {
+            response.request: response
+            for responses in self.lm.respond(work, wanted, self.off)
+            for response in responses.found
+        }
+
+
+def by_definition(pair: Pair, text: str) -> tuple[float, int]:
+    tokens = pair.lm.tok_encode(text)
+    tokens = torch.tensor([[pair.lm.prefix_token_id, *tokens]], device=device())[:, :-1]
+    with torch.inference_mode():
+        p, q = (model(tokens).logits[0].double().softmax(-1).cpu() for model in (pair.base, pair.tuned))
+    return float(np.sum(entropy(p, q, axis=-1))), len(p)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2", "gpt2"])
+@pytest.mark.parametrize("width", [64, 1 << 16], ids=["many slices", "one slice"])
+def test_a_text_diverges_as_scipy_has_it(kind: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(reading.SLICE_OF_DEVICE, device().type, width)
+    pair = Pair(kind)
+    found = pair.responses()
+    for k, text in enumerate(TEXTS):
+        nats, positions = by_definition(pair, text)
+        assert found[k].divergence == (pytest.approx(nats, rel=1e-4, abs=1e-5), positions)
+        assert nats > 0.01
+
+
+def test_a_text_in_pieces_diverges_the_same() -> None:
+    pair = Pair("gemma3")
+    whole = pair.responses()
+    pair.lm.budget = replace(pair.lm.budget, nodes=16, logits=5, shape=Shape(8, 16))
+    pieces = pair.responses()
+    for k in range(len(TEXTS)):
+        assert pieces[k].value == pytest.approx(whole[k].value, abs=1e-3)
+        assert pieces[k].divergence[0] == pytest.approx(whole[k].divergence[0], rel=1e-4)
+
+
+def test_a_model_that_is_its_base_diverges_by_nothing() -> None:
+    found = Pair("llama", seed=0).responses()
+    assert [found[k].divergence[0] for k in range(len(TEXTS))] == pytest.approx([0.0] * len(TEXTS), abs=1e-6)
+
+
+def test_only_texts_have_a_divergence_and_scores_do_not_change_with_it() -> None:
+    pair = Pair("llama")
+    beside = pair.responses()
+    alone = pair.lm.answers([*REQUESTS, *CHOICES])
+    assert [beside[k].value for k in range(len(TEXTS))] == pytest.approx(alone[: len(TEXTS)], abs=1e-4)
+    assert all(beside[k].divergence is None for k in range(len(TEXTS), len(beside)))
+
+
+def test_a_part_that_is_wanted_has_the_very_numbers_that_it_has_among_all() -> None:
+    pair = Pair("llama")
+    pair.lm.budget = replace(pair.lm.budget, nodes=48, shape=Shape(24, 48))
+    everything = pair.responses()
+    for k in everything:
+        assert pair.responses({k})[k] == everything[k]
