@@ -24,8 +24,11 @@ KEPT_BY_A_LAYER = 34
 # As harness.training.loss holds logits, in float32: itself, its logarithms, and the gradients of both.
 LOGITS_HELD = 1 << 25
 LOGIT_COPIES = 4
-# As harness.scoring.language_model packs: (tokens, scored positions) of one forward pass.
-SCORING_PASS = {"cpu": (1024, 256), "cuda": (8192, 1024)}
+# As harness.scoring packs (a test holds the two together): tokens of one forward pass, bytes of float32
+# logits that would be read at a time, and entries of the vocabulary that are.
+SCORING_PASS = {"cpu": 1024, "cuda": 8192}
+LOGITS_READ = {"cpu": 1 << 27, "cuda": 1 << 29}
+SLICE = {"cpu": 4096, "cuda": 1 << 16}
 # Resident, measured: Python with torch, transformers, peft, trl and lm-eval; a tokenizer, by its vocabulary.
 LIBRARIES = 540_000_000
 TOKENIZER_ENTRY = 1250
@@ -95,11 +98,11 @@ def training_parts(recipe: Tuned, held: Held, rows: int, row_tokens: int) -> dic
 
 def scoring_parts(held: Held) -> dict[str, float]:
     """What a measurement holds: no gradients, one layer's activations, and the logits that are read."""
-    tokens, scored = SCORING_PASS[held.device]
+    tokens, vocabulary = SCORING_PASS[held.device], held.size.vocabulary
     return {
         "weights": _weights(held),
         "activations": KEPT_BY_A_LAYER * held.wide * tokens * held.size.width,
-        "logits": scored * held.size.vocabulary * BYTES[held.dtype],
+        "logits": LOGIT_COPIES * LOGITS_READ[held.device] * min(SLICE[held.device], vocabulary) / vocabulary,
     } | _libraries(held)
 
 

@@ -15,19 +15,21 @@ from harness.scoring.halves import Halves
 from harness.scoring.tree import Scored
 
 # Mean nats a token by which the tree may miss the plain path, or this many times the plain path's own
-# noise. A wrong mask misses by several nats; bf16 noise on a CPU is 0.03 to 0.07.
+# noise. A wrong mask misses by several nats. On random tokens Gemma 3 270M in bf16 is 0.1 away from
+# float32 whichever path it takes; the tree was 0.06 away from the plain path.
 TOLERANCE = {torch.float32: 1e-4}
-TOLERANCE_16_BIT = 0.05
+TOLERANCE_16_BIT = 0.2
 NOISE = 3.0
 # Rows so short that the probe needs several, and a stem.
+AFTER = 24
 PROBE_SHAPE = Shape(row=24, longest=64)
 
 
 def equals_plain(model: Any, budget: Budget, longest: int) -> bool:
     """Score a probe batch by tree and by the plain forward pass; False where they disagree.
 
-    In 16 bits two runs of the plain pass disagree too, as soon as their shapes differ: the same
-    sequences with tokens after them, which a causal model cannot see, measure by how much.
+    In 16 bits two runs of the plain pass disagree too, as soon as their shapes differ: sequences alone
+    and in a batch, with tokens after them that a causal model cannot see, measure by how much.
     """
     sequences = _probe(model.config.get_text_config().vocab_size, longest)
     lengths = np.array([len(sequence.targets) for sequence in sequences])
@@ -40,12 +42,12 @@ def equals_plain(model: Any, budget: Budget, longest: int) -> bool:
         }
         tree = np.array([answers[sequence.index] for sequence in sequences])
         plain = _plain_scores(model, sequences, 0)
-        again = _plain_scores(model, sequences, 3)
+        alone = np.concatenate([_plain_scores(model, [sequence], AFTER) for sequence in sequences])
     except torch.OutOfMemoryError:
         raise
     except Exception:  # whatever an architecture raises that takes no tree mask or has no decoder of its own
         return False
-    noise = float(np.mean(np.abs(again - plain) / lengths))
+    noise = float(np.mean(np.abs(alone - plain) / lengths))
     tolerance = TOLERANCE.get(model.dtype, TOLERANCE_16_BIT)
     return float(np.mean(np.abs(tree - plain) / lengths)) <= max(tolerance, NOISE * noise)
 

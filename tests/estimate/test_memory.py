@@ -308,3 +308,18 @@ def test_on_a_gpu_rows_in_a_pass_back_off_before_there_is_a_warning(project: Pro
     assert automatic.warnings == ()
     assert len(fixed.warnings) == 1
     assert "gradient_checkpointing" in fixed.warnings[0]
+
+
+def test_a_measurement_is_estimated_as_the_engine_packs() -> None:
+    """The judging wing may not import the engine, so the numbers stand twice."""
+    from harness.scoring import budget, reading
+
+    assert memory.SCORING_PASS == budget.ENOUGH_NODES
+    assert memory.LOGITS_READ == budget.LOGITS_HELD
+    assert memory.SLICE == reading.SLICE_OF_DEVICE
+
+
+def test_logits_are_estimated_as_the_loss_holds_them() -> None:
+    from harness.training import loss
+
+    assert memory.LOGITS_HELD == loss.LOGITS_HELD
