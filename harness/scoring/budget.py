@@ -18,6 +18,8 @@ from harness.store.artifacts import write_json
 ROW_OF_DEVICE = {"cpu": 128, "cuda": 512}
 # More tokens in a pass make nothing faster.
 ENOUGH_NODES = {"cpu": 1024, "cuda": 8192}
+# A CPU unpacks 4-bit weights anew for each pass, however many tokens go through them.
+ENOUGH_NODES_QUANTIZED = 4096
 LONGEST_TREE = 4096
 SHORTEST_IN_A_SLOT = 16
 # Bytes of keys and values: more sequences side by side would be little faster.
@@ -70,9 +72,12 @@ def budget_for(model: Any) -> Budget:
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     of_a_node = wide * (MLP_COPIES * inner + STREAM_COPIES * config.hidden_size)
     fits = int(SHARE_OF_FREE * free_memory() / of_a_node)
-    nodes = max(FEWEST_NODES, min(ENOUGH_NODES.get(where, 1024), fits))
-    held = min(LOGITS_HELD.get(where, 1 << 27), int(SHARE_OF_FREE * free_memory()))
-    row = min(ROW_OF_DEVICE.get(where, 128), nodes)
+    enough = ENOUGH_NODES.get(where, ENOUGH_NODES["cpu"])
+    if getattr(model, "is_quantized", False):
+        enough = max(enough, ENOUGH_NODES_QUANTIZED)
+    nodes = max(FEWEST_NODES, min(enough, fits))
+    held = min(LOGITS_HELD.get(where, LOGITS_HELD["cpu"]), int(SHARE_OF_FREE * free_memory()))
+    row = min(ROW_OF_DEVICE.get(where, ROW_OF_DEVICE["cpu"]), nodes)
     return Budget(
         nodes=nodes,
         logits=max(1, held // (4 * config.vocab_size)),
