@@ -17,8 +17,8 @@ from harness.scoring.halves import Halves, StemCache, tree_masks
 from harness.scoring.reading import Base, Positions, positions_of, read_at, to_device
 from harness.scoring.tree import IntArray, Read, Row, build_row, shared_by
 
-# A kernel of attention wants the length of a row to be a multiple of this.
-ALIGNED = 8
+# Rows are padded to a multiple of this: a GPU's kernels want it, and each new length is planned for anew.
+ALIGNED = {"cpu": 8, "cuda": 64}
 Off = Callable[[], AbstractContextManager[None]]
 
 
@@ -158,7 +158,8 @@ def _launch(
     nodes = sum(len(row.tokens) for row in rows) * (1 if off is None else 2)
     if stem is None and len(rows) == 1 and rows[0].is_chain and len(rows[0].tokens) > budget.nodes:
         return _Pending(rows[0].reads, _long_chain(halves, rows[0], budget, off), nodes, off is not None)
-    longest = -(-max(len(row.tokens) for row in rows) // ALIGNED) * ALIGNED
+    step = ALIGNED.get(halves.device.type, ALIGNED["cpu"])
+    longest = -(-max(len(row.tokens) for row in rows) // step) * step
     tokens, inputs = _inputs(halves, rows, stem, longest)
     hidden = halves.hidden(tokens, **inputs).flatten(0, 1)
     base = None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.estimate import memory
 from harness.estimate.memory import LIBRARIES, Held, Memory, trained_parameters, training_parts
 from harness.estimate.sizes import ModelSize, size_of_files, size_of_source
 from harness.experiment.model_source import model_source
