@@ -80,7 +80,7 @@ class Recording:
 def begin(subject: Subject, task: Prepared, step: Step, store: Store) -> Recording:
     """The recording of a task, with the items that a killed run left."""
     folder = store.begin(step)
-    _forget_other_weights(folder, subject.weights_sha256)
+    _forget_others(folder, f"{subject.weights_sha256 or 'as loaded'}, {subject.lm.engine}")
     asked = {document.item: prompt_hash(document.instances) for document in task.documents}
     found = recover_items(folder / ITEMS_FILE)
     items = {item.item: item for item in found if asked.get(item.item) == item.prompt_hash}
@@ -115,12 +115,12 @@ def finish(subject: Subject, recording: Recording, noise: Noise | None, store: S
     store.finish(recording.step, {**measurement_record(measurement), **made_by})
 
 
-def _forget_other_weights(folder: Path, weights_sha256: str | None) -> None:
-    """A killed run does not go on from items of weights that were deleted and trained again since."""
-    mark, digest = folder / "weights_sha256", weights_sha256 or "as loaded"
-    if mark.is_file() and mark.read_text(encoding="utf-8") != digest:
+def _forget_others(folder: Path, made_with: str) -> None:
+    """A killed run does not go on from items of weights that were trained again since, or of another path."""
+    mark = folder / "made_with"
+    if mark.is_file() and mark.read_text(encoding="utf-8") != made_with:
         restart_items(folder / ITEMS_FILE, [])
-    write_text(mark, digest)
+    write_text(mark, made_with)
 
 
 def _per_item(metrics: Mapping[str, Metric], items: Sequence[Item]) -> dict[str, Metric]:
