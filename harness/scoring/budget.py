@@ -71,12 +71,12 @@ def budget_for(model: Any) -> Budget:
     wide = model.dtype.itemsize
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     of_a_node = wide * (MLP_COPIES * inner + STREAM_COPIES * config.hidden_size)
-    fits = int(SHARE_OF_FREE * free_memory() / of_a_node)
+    free = SHARE_OF_FREE * free_memory()
     enough = ENOUGH_NODES.get(where, ENOUGH_NODES["cpu"])
     if getattr(model, "is_quantized", False):
         enough = max(enough, ENOUGH_NODES_QUANTIZED)
-    nodes = max(FEWEST_NODES, min(enough, fits))
-    held = min(LOGITS_HELD.get(where, LOGITS_HELD["cpu"]), int(SHARE_OF_FREE * free_memory()))
+    nodes = max(FEWEST_NODES, min(enough, int(free / of_a_node)))
+    held = min(LOGITS_HELD.get(where, LOGITS_HELD["cpu"]), int(free))
     row = min(ROW_OF_DEVICE.get(where, ROW_OF_DEVICE["cpu"]), nodes)
     return Budget(
         nodes=nodes,

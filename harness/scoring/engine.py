@@ -88,7 +88,7 @@ def stem_cache(halves: Halves, tokens: IntArray, budget: Budget) -> StemCache | 
     """Keys and values of a stem, None for an empty one."""
     if not len(tokens):
         return None
-    whole = torch.from_numpy(tokens)[None].to(halves.device)
+    whole = to_device(tokens, halves.device)[None]
     while True:
         try:
             cache = DynamicCache(config=halves.config)
@@ -168,12 +168,14 @@ def _launch(
             base = Base(halves.hidden(tokens, **inputs).flatten(0, 1), halves.head.weight.data)
     placed = [(place * longest + read.nodes, read) for place, row in enumerate(rows) for read in row.reads]
     # Texts are read beside their base, all else without it.
-    groups = [(base, [each for each in placed if base is not None and each[1].sequence.is_text])]
-    groups.append((None, [each for each in placed if base is None or not each[1].sequence.is_text]))
+    texts = [each for each in placed if each[1].sequence.is_text] if base is not None else []
+    others = [each for each in placed if base is None or not each[1].sequence.is_text]
     numbers = [
-        read_at(halves, hidden, _positions(group), budget.logits, beside) for beside, group in groups if group
+        read_at(halves, hidden, _positions(group), budget.logits, beside)
+        for beside, group in ((base, texts), (None, others))
+        if group
     ]
-    reads = [read for _, group in groups for _, read in group]
+    reads = [read for _, read in (*texts, *others)]
     return _Pending(reads, torch.cat(numbers, dim=1), nodes, off is not None)
 
 

@@ -114,8 +114,9 @@ class _Generation:
                 slots = steps.cache.slots
                 free = slots - len(self.running)
                 if waiting and (not self.running or free >= FREE_SHARE * slots):
-                    if self._size(waiting)[0] >= MORE_SLOTS * slots:
-                        steps.resize(*self._size(waiting))
+                    more, capacity = self._size(waiting)
+                    if more >= MORE_SLOTS * slots:
+                        steps.resize(more, capacity)
                         free = steps.cache.slots - len(self.running)
                     taken = self._take(waiting, free)
                     finished = self._fill(steps, taken)

@@ -149,5 +149,10 @@ def _mask(
     keys = torch.cat([before.expand(rows, -1), depths], dim=-1)
     if window:
         visible &= depths[:, :, None] - keys[:, None, :] < window
+    return additive(visible, dtype)[:, None]
+
+
+def additive(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What attention adds to its logits: 0 where a key is visible, else the least number there is."""
     mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
-    return mask.masked_fill_(~visible, torch.finfo(dtype).min)[:, None]
+    return mask.masked_fill_(~visible, torch.finfo(dtype).min)

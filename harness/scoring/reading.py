@@ -79,7 +79,7 @@ def slices(halves: Halves) -> list[tuple[int, int]]:
     width = halves.vocabulary
     if not halves.head_is_plain:
         return [(0, width)]
-    step = SLICE_OF_DEVICE.get(halves.device.type, 4096)
+    step = SLICE_OF_DEVICE.get(halves.device.type, SLICE_OF_DEVICE["cpu"])
     return [(start, min(start + step, width)) for start in range(0, width, step)]
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from harness.experiment.schema import Generate
 from harness.machine import machine_name
 from harness.models.loading import peak_memory
 from harness.progress import Progress
-from harness.scoring.items import Asking, Document, prompt_hash
+from harness.scoring.engine import Off
+from harness.scoring.items import Asking, prompt_hash
 from harness.scoring.language_model import TreeLM
 from harness.scoring.prepared import Prepared
 from harness.store.artifacts import Step, Store, write_text
@@ -53,7 +53,7 @@ class Subject:
     lm: TreeLM
     conditions: Mapping[str, str]
     weights_sha256: str | None
-    off: Callable[[], AbstractContextManager[None]] | None
+    off: Off | None
     is_base: bool
 
 
@@ -68,9 +68,6 @@ class Recording:
     resumed: int
     seconds: float = 0.0
     tokens: int = 0
-
-    def missing(self) -> list[Document]:
-        return [document for document in self.task.documents if document.item not in self.items]
 
     def add(self, items: Sequence[Item]) -> None:
         append_items(self.folder / ITEMS_FILE, items)

@@ -176,14 +176,14 @@ class _Session:
     def measure(self, target: Target, attached: Attached) -> None:
         """Every measurement and the generations that are missing."""
         store = self.place.store
-        todo = any(not store.has(step) for _, steps in _splits(target) for step in steps.values())
-        generation = target.generation
-        if not todo and (generation is None or store.has(generation)):
-            return
+        measures = any(not store.has(step) for _, steps in _splits(target) for step in steps.values())
+        generation = None if target.generation and store.has(target.generation) else target.generation
+        if not measures and generation is None:
+            return  # a language model is not made for nothing
         subject = self._subject(target, attached)
-        if todo:
+        if measures:
             record_measurements(subject, self._parts(target, subject.lm), self.place)
-        if generation is not None and not store.has(generation):
+        if generation is not None:
             asking = self.preparation.asking(target.prompting)
             record_generations(subject, self.group.prompts, asking, generation, store)
 

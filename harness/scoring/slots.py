@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache
 
-from harness.scoring.halves import Halves, Masks, StemCache
+from harness.scoring.halves import Halves, Masks, StemCache, additive
 
 # Widths of attention are rounded up to this, so that few shapes occur.
 WIDTH_STEP = 64
@@ -104,11 +104,9 @@ def step_masks(halves: Halves, positions: torch.Tensor, width: int) -> Masks:
     """Additive masks of one new token a row, at `positions` (rows,), over `width` columns."""
     columns = torch.arange(width, device=positions.device)
     behind = positions[:, None] - columns
-    dtype = halves.whole.dtype
 
     def mask(window: int | None, layer: int) -> torch.Tensor:
         visible = behind >= 0 if not window else (behind >= 0) & (behind < window)
-        additive = torch.zeros(visible.shape, dtype=dtype, device=positions.device)
-        return additive.masked_fill_(~visible, torch.finfo(dtype).min)[:, None, None]
+        return additive(visible, halves.whole.dtype)[:, None, None]
 
     return halves.masks(mask)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,7 @@ def workload(requests: Sequence[Any], lm: Any, shape: Shape) -> Workload:
     rolling = [k for k, request in enumerate(requests) if request.request_type == "loglikelihood_rolling"]
     asked = _pairs([requests[k].args for k in pairs], lm)
     owned = list(zip(pairs, asked, strict=True))
-    for k, text in zip(rolling, encoded([requests[k].args[0] for k in rolling], lm), strict=True):
+    for k, text in zip(rolling, _texts_encoded([requests[k].args[0] for k in rolling], lm), strict=True):
         owned += [(k, window) for window in _windows(text, lm)]
     longest, rolls = lm.max_length, set(rolling)
     sequences = [
@@ -109,14 +109,15 @@ def _of_a_read(model: Any) -> float:
     return float(head / max(1, model.num_parameters() - embedding))
 
 
-def encoded(strings: Sequence[str], lm: Any, add_special_tokens: bool | None = None) -> list[list[int]]:
-    """lm-eval's `tok_encode` of many strings in one call, each distinct one once."""
-    begins = lm.tokenizer.decode(lm.prefix_token_id)
+def encoded(strings: Sequence[str], lm: Any, begins: str | None, otherwise: bool | None) -> list[list[int]]:
+    """Tokens of many strings, each distinct one once.
+
+    A string that starts with `begins` has its special tokens already; `otherwise` says whether the
+    tokenizer adds them to the others (None: as it is set up).
+    """
     by_flag: dict[bool | None, list[str]] = {}
     for string in dict.fromkeys(strings):
-        flag = lm.add_bos_token if add_special_tokens is None else add_special_tokens
-        if add_special_tokens is None and has_bos_prefix(string, begins):
-            flag = False
+        flag = False if has_bos_prefix(string, begins) else otherwise
         by_flag.setdefault(flag, []).append(string)
     found: dict[str, list[int]] = {}
     for flag, members in by_flag.items():
@@ -124,6 +125,11 @@ def encoded(strings: Sequence[str], lm: Any, add_special_tokens: bool | None = N
         with _on_all_cores():
             found.update(zip(members, lm.tokenizer(members, **options).input_ids, strict=True))
     return [found[string] for string in strings]
+
+
+def _texts_encoded(strings: Sequence[str], lm: Any) -> list[list[int]]:
+    """As lm-eval's `tok_encode` has contexts, continuations and texts."""
+    return encoded(strings, lm, lm.tokenizer.decode(lm.prefix_token_id), lm.add_bos_token)
 
 
 @contextlib.contextmanager
@@ -147,9 +153,9 @@ def _pairs(pairs: Sequence[tuple[str, str]], lm: Any) -> list[tuple[list[int], l
         kept = context.rstrip()
         # A context of nothing but blanks is moved as a whole, as lm-eval does.
         moved.append((kept, context[len(kept) :] + continuation))
-    contexts = encoded([context for context, _ in moved], lm)
-    wholes = encoded([context + continuation for context, continuation in moved], lm)
-    alone = encoded([second for first, second in pairs if first == ""], lm, add_special_tokens=False)
+    contexts = _texts_encoded([context for context, _ in moved], lm)
+    wholes = _texts_encoded([context + continuation for context, continuation in moved], lm)
+    alone = encoded([second for first, second in pairs if first == ""], lm, None, False)
     without = iter(alone)
     found = []
     for (context, _), before, whole in zip(pairs, contexts, wholes, strict=True):
@@ -178,7 +184,9 @@ def _scored(index: int, context: list[int], continuation: list[int], longest: in
 def _texts(requests: Sequence[Any], lm: Any) -> tuple[Continuation, ...]:
     generating = [k for k, request in enumerate(requests) if request.request_type == "generate_until"]
     end = lm.tok_decode(lm.eot_token_id, skip_special_tokens=False)
-    tokens = encoded_prompts([requests[k].args[0] for k in generating], lm)
+    # As lm-eval's `tok_batch_encode` has them, which asks the tokenizer itself how a text begins.
+    prompts = [requests[k].args[0] for k in generating]
+    tokens = encoded(prompts, lm, lm.tokenizer.bos_token, lm.add_bos_token)
     asked: Counter[tuple[str, str]] = Counter()
     found = []
     for k, prompt in zip(generating, tokens, strict=True):
@@ -196,13 +204,3 @@ def _texts(requests: Sequence[Any], lm: Any) -> tuple[Continuation, ...]:
         )
         asked[text, str(given)] += 1
     return tuple(found)
-
-
-def encoded_prompts(strings: Sequence[str], lm: Any) -> list[list[int]]:
-    """lm-eval's `tok_batch_encode`, without the padding."""
-    begins: Callable[[str], bool] = lambda text: has_bos_prefix(text, lm.tokenizer.bos_token)  # noqa: E731
-    flags = [False if begins(string) else lm.add_bos_token for string in strings]
-    found: list[list[int]] = []
-    for string, flag in zip(strings, flags, strict=True):
-        found.append(encoded([string], lm, flag)[0] if flag is not None else lm.tokenizer(string).input_ids)
-    return found
