@@ -87,14 +87,18 @@ def test_only_labelled_tokens_count() -> None:
     assert float(ours.loss) == pytest.approx(float(expected_loss(model, inputs)), rel=1e-5)
 
 
+def base_and_tuned(pieces: bool, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, dict[str, Any]]:
+    """Two models and a batch, of which in pieces only a few logits are held at a time."""
+    if pieces:
+        monkeypatch.setattr(losses, "LOGITS_HELD", 300 * 4)
+    return made(tiny_config(), seed=0), made(tiny_config(), seed=1), padded([9, 5, 7])
+
+
 @pytest.mark.parametrize("pieces", [False, True], ids=["at once", "in pieces"])
 def test_the_divergence_is_that_of_the_base_from_the_tuned_model_as_scipy_has_it(
     pieces: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if pieces:
-        monkeypatch.setattr(losses, "LOGITS_HELD", 300 * 4)
-    base, tuned = made(tiny_config(), seed=0), made(tiny_config(), seed=1)
-    inputs = padded([9, 5, 7])
+    base, tuned, inputs = base_and_tuned(pieces, monkeypatch)
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
 
     ours = summed_losses(tuned, inputs, lambda: contextlib.nullcontext(base), 0.5)
@@ -116,10 +120,7 @@ def test_the_divergence_is_that_of_the_base_from_the_tuned_model_as_scipy_has_it
 def test_gradients_of_the_divergence_are_those_that_autograd_finds(
     pieces: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if pieces:
-        monkeypatch.setattr(losses, "LOGITS_HELD", 300 * 4)
-    base, tuned = made(tiny_config(), seed=0), made(tiny_config(), seed=1)
-    inputs = padded([9, 5, 7])
+    base, tuned, inputs = base_and_tuned(pieces, monkeypatch)
     trained = inputs["labels"][:, 1:] != -100
     of_base, of_tuned = (
         model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
