@@ -134,8 +134,8 @@ def _one_term_each(split: str, limit: int) -> list[Row]:
 
 
 def inclusion_test() -> list[Row]:
-    """One inclusion term from each of 120 test categories."""
-    return _one_term_each("test", 120)
+    """One inclusion term from each of 80 test categories."""
+    return _one_term_each("test", 80)
 
 
 def inclusion_validation() -> list[Row]:
@@ -179,13 +179,13 @@ def _text_rows(split: str, limit: int) -> Iterator[Row]:
 
 
 def text_test() -> Iterator[Row]:
-    """60 pages, each of another test category."""
-    return _text_rows("test", 60)
+    """20 pages, each of another test category."""
+    return _text_rows("test", 20)
 
 
 def text_validation() -> Iterator[Row]:
-    """20 pages, each of another validation category."""
-    return _text_rows("validation", 20)
+    """10 pages, each of another validation category."""
+    return _text_rows("validation", 10)
 
 
 # --- training: the same prompts as in the evaluation, from other categories -----------------

@@ -12,6 +12,7 @@ import torch
 from harness.errors import RunFailed
 from harness.models.loading import free_memory
 from harness.scoring.forest import Shape
+from harness.scoring.reading import slice_of
 from harness.store.artifacts import write_json
 
 # Rows of trees: attention costs the square of a row, a GPU wants long ones all the same.
@@ -25,8 +26,11 @@ SHORTEST_IN_A_SLOT = 16
 # Bytes of keys and values: more sequences side by side would be little faster.
 SLOTS_HOLD = 8 << 30
 FEWEST_NODES = 16
-# Bytes of float32 logits at a time; of free memory a pass may fill.
-LOGITS_HELD = {"cpu": 1 << 27, "cuda": 1 << 29}
+# Bytes of float32 logits at a time. On a CPU those of a slice of the vocabulary stay in its cache, and
+# fewer positions than fill it would read the head's weights more often; a head that is not cut needs more.
+LOGITS_HELD = {"cpu": 1 << 23, "cuda": 1 << 29}
+UNCUT_LOGITS_HELD = 1 << 27
+# Of free memory a pass may fill.
 SHARE_OF_FREE = 0.5
 # Tensors of an MLP and of the residual stream that are alive at once, in units of their width.
 MLP_COPIES, STREAM_COPIES = 3, 10
@@ -76,14 +80,22 @@ def budget_for(model: Any) -> Budget:
     if getattr(model, "is_quantized", False):
         enough = max(enough, ENOUGH_NODES_QUANTIZED)
     nodes = max(FEWEST_NODES, min(enough, int(free / of_a_node)))
-    held = min(LOGITS_HELD.get(where, LOGITS_HELD["cpu"]), int(free))
     row = min(ROW_OF_DEVICE.get(where, ROW_OF_DEVICE["cpu"]), nodes)
     return Budget(
         nodes=nodes,
-        logits=max(1, held // (4 * config.vocab_size)),
+        logits=_positions(model, int(free)),
         shape=Shape(row, max(row, min(LONGEST_TREE, nodes))),
         of_a_position=_keys_and_values(config) * wide,
     )
+
+
+def _positions(model: Any, free: int) -> int:
+    """How many positions are read at a time: the head is cut into slices only where it is a plain one."""
+    where, vocabulary = model.device.type, int(model.config.get_text_config().vocab_size)
+    held, width = LOGITS_HELD.get(where, LOGITS_HELD["cpu"]), slice_of(where)
+    if width >= vocabulary or type(model.get_output_embeddings()) is not torch.nn.Linear:
+        held, width = max(held, UNCUT_LOGITS_HELD), vocabulary
+    return max(1, min(held, free) // (4 * width))
 
 
 def recall(budget: Budget, file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class _Pending:
     reads: Sequence[Read]
     numbers: torch.Tensor
     nodes: int
+    scored: int
     diverged: bool
 
 
@@ -101,14 +103,17 @@ def stem_cache(halves: Halves, tokens: IntArray, budget: Budget) -> StemCache | 
 
 
 def _score_grove(halves: Halves, grove: Grove, budget: Budget, asked: Asked) -> Iterator[Finished]:
-    waiting = list(reversed(grove.rows))
+    waiting = _mixed(_passes(grove.rows, budget))
     stem: StemCache | None = None
     pending: _Pending | None = None
     while waiting:
-        rows = _next_batch(waiting, budget)
+        rows = waiting.pop()
         if asked.wanted is not None and not any(
             sequence.index in asked.wanted for row in rows for sequence in row.sequences
         ):
+            continue
+        if len(rows) > 1 and len(rows) * len(rows[0].tokens) > budget.nodes:  # it has shrunk since
+            waiting += reversed(_passes(rows, budget))
             continue
         if stem is None:
             stem = stem_cache(halves, grove.stem, budget)
@@ -116,7 +121,7 @@ def _score_grove(halves: Halves, grove: Grove, budget: Budget, asked: Asked) -> 
             launched = _launch(halves, rows, stem, budget, asked)
         except torch.OutOfMemoryError as error:
             budget.shrink(error)
-            waiting += reversed(_smaller(rows, len(grove.stem)))
+            waiting += reversed(_passes(_smaller(rows, len(grove.stem)), budget))
             continue
         if pending is not None:
             yield _read_back(pending)
@@ -125,18 +130,25 @@ def _score_grove(halves: Halves, grove: Grove, budget: Budget, asked: Asked) -> 
         yield _read_back(pending)
 
 
-def _next_batch(waiting: list[Row], budget: Budget) -> list[Row]:
-    """Rows from the end of `waiting`, of one kind, padded to the first and longest, within the budget."""
-    first = waiting.pop()
-    batch, longest = [first], len(first.tokens)
-    while (
-        waiting
-        and waiting[-1].is_chain == first.is_chain
-        and (len(batch) + 1) * max(longest, len(waiting[-1].tokens)) <= budget.nodes
-    ):
-        batch.append(waiting.pop())
-        longest = max(longest, len(batch[-1].tokens))
-    return batch
+def _passes(rows: Sequence[Row], budget: Budget) -> list[list[Row]]:
+    """Neighbours of one kind together, padded to the longest, which is the first, within the budget."""
+    passes: list[list[Row]] = []
+    for row in rows:
+        last = passes[-1] if passes else []
+        fits = last and (len(last) + 1) * max(len(last[0].tokens), len(row.tokens)) <= budget.nodes
+        if fits and row.is_chain == last[0].is_chain:
+            last.append(row)
+        else:
+            passes.append([row])
+    return passes
+
+
+def _mixed(passes: Sequence[list[Row]]) -> list[list[Row]]:
+    """To be popped: the first pass is the largest, so that memory runs out at once or not at all; long and
+    short rows take turns after it, so that an estimate of time holds from early on."""
+    rest = list(passes[1:])
+    random.Random(0).shuffle(rest)
+    return [*rest, *passes[:1]]
 
 
 def _smaller(rows: Sequence[Row], below: int) -> list[Row]:
@@ -157,7 +169,9 @@ def _launch(
     off = asked.off if any(sequence.is_text for row in rows for sequence in row.sequences) else None
     nodes = sum(len(row.tokens) for row in rows) * (1 if off is None else 2)
     if stem is None and len(rows) == 1 and rows[0].is_chain and len(rows[0].tokens) > budget.nodes:
-        return _Pending(rows[0].reads, _long_chain(halves, rows[0], budget, off), nodes, off is not None)
+        chain = _long_chain(halves, rows[0], budget, off)
+        scored = chain.shape[1] * (1 if off is None else 2)
+        return _Pending(rows[0].reads, chain, nodes, scored, off is not None)
     step = ALIGNED.get(halves.device.type, ALIGNED["cpu"])
     longest = -(-max(len(row.tokens) for row in rows) // step) * step
     tokens, inputs = _inputs(halves, rows, stem, longest)
@@ -170,13 +184,11 @@ def _launch(
     # Texts are read beside their base, all else without it.
     texts = [each for each in placed if each[1].sequence.is_text] if base is not None else []
     others = [each for each in placed if base is None or not each[1].sequence.is_text]
-    numbers = [
-        read_at(halves, hidden, _positions(group), budget.logits, beside)
-        for beside, group in ((base, texts), (None, others))
-        if group
-    ]
+    groups = [(_positions(group), beside) for group, beside in ((texts, base), (others, None)) if group]
+    numbers = [read_at(halves, hidden, where, budget.logits, beside) for where, beside in groups]
+    scored = sum(len(where.kept) * (1 if beside is None else 2) for where, beside in groups)
     reads = [read for _, read in (*texts, *others)]
-    return _Pending(reads, torch.cat(numbers, dim=1), nodes, off is not None)
+    return _Pending(reads, torch.cat(numbers, dim=1), nodes, scored, off is not None)
 
 
 def _positions(placed: Sequence[tuple[IntArray, Read]]) -> Positions:
@@ -236,5 +248,4 @@ def _read_back(pending: _Pending) -> Finished:
         )
         for read, part in zip(pending.reads, np.split(numbers, edges[:-1], axis=1), strict=True)
     )
-    beside = sum(len(read.nodes) for read in pending.reads if pending.diverged and read.sequence.is_text)
-    return Finished(answers, pending.nodes, int(edges[-1]) + beside)
+    return Finished(answers, pending.nodes, pending.scored)

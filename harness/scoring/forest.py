@@ -39,7 +39,7 @@ class Grove:
 
 @dataclass(frozen=True)
 class Forest:
-    """Rows of all sequences. nodes: how many tokens run; scored: how many are read."""
+    """Rows of all sequences. nodes: how many tokens run; scored: at how many the head is read."""
 
     groves: tuple[Grove, ...]
     nodes: int
@@ -80,7 +80,7 @@ def plant(sequences: Sequence[Scored], shape: Shape) -> Forest:
     return Forest(
         groves=groves,
         nodes=sum(len(grove.stem) + sum(len(row.tokens) for row in grove.rows) for grove in groves),
-        scored=sum(len(sequence.targets) for sequence in sequences),
+        scored=sum(row.positions for grove in groves for row in grove.rows),
     )
 
 

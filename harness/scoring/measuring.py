@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.scoring.halves import Halves
 from harness.scoring.items import scored_item
 from harness.scoring.language_model import Response
-from harness.scoring.noise import noise_of
+from harness.scoring.noise import noise_of, sample
 from harness.scoring.prepared import Prepared, Questions
 from harness.scoring.recording import Place, Recording, Subject, begin, finish
 from harness.store.artifacts import Step
@@ -33,7 +33,16 @@ class _Under:
     wanted: frozenset[int]
 
     def requests(self) -> frozenset[int]:
-        return frozenset(k for place in self.wanted for k in self.questions.requests[place])
+        return self._of(self.wanted)
+
+    def sampled(self) -> frozenset[int]:
+        """The requests that are scored once more for the noise floor."""
+        chosen = {id(each) for recording in self.recordings.values() for each in sample(recording)}
+        documents = enumerate(self.questions.documents)
+        return self._of(place for place, (_, document) in documents if id(document) in chosen)
+
+    def _of(self, places: Iterable[int]) -> frozenset[int]:
+        return frozenset(k for place in places for k in self.questions.requests[place])
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,8 @@ def record_measurements(subject: Subject, parts: Sequence[Part], place: Place) -
     total = sum(len(recording.task.documents) for recording in recordings)
     missing = sum(len(part.wanted) for part in under)
     work = sum(part.questions.work.total(part.requests(), beside_base) for part in under)
-    place.progress.begin(f"measure {subject.name}", total - missing, total, work)
+    again = sum(part.questions.work.total(part.sampled(), False) for part in under) if subject.is_base else 0
+    place.progress.begin(f"measure {subject.name}", total - missing, total, work + again)
     before = time.monotonic()
     for part in under:
         for done in _scored(subject, part, beside_base):
@@ -64,6 +74,7 @@ def record_measurements(subject: Subject, parts: Sequence[Part], place: Place) -
             place.progress.advance(len(done.items), done.work, tokens)
             before = now
     noise = noise_of(subject.lm, recordings) if subject.is_base else {}
+    place.progress.advance(0, again)
     for recording in recordings:
         finish(subject, recording, noise.get(recording.step.fingerprint), place.store)
     place.progress.end(f"{total:,} items of {len(recordings)} task{'s' * (len(recordings) != 1)}")

@@ -21,7 +21,7 @@ SHARE, FEWEST, MOST = 0.1, 8, 64
 
 def noise_of(lm: TreeLM, recordings: Sequence[Recording]) -> dict[str, Noise]:
     """The noise of each task whose primary metric has a value for each item, by the step's fingerprint."""
-    chosen = [(recording, document) for recording in recordings for document in _sample(recording)]
+    chosen = [(recording, document) for recording in recordings for document in sample(recording)]
     requests = [instance for _, document in chosen for instance in document.requests()]
     with lm.packed_otherwise():
         answers = iter(lm.answers(requests))
@@ -35,7 +35,7 @@ def noise_of(lm: TreeLM, recordings: Sequence[Recording]) -> dict[str, Noise]:
     return {step: noise for step, noise in found.items() if noise is not None}
 
 
-def _sample(recording: Recording) -> list[Document]:
+def sample(recording: Recording) -> list[Document]:
     """The same documents in every run: the first by the hash of their content."""
     documents = sorted(recording.task.documents, key=lambda document: document.item)
     return documents[: min(MOST, max(FEWEST, round(SHARE * len(documents))))]

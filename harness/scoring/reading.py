@@ -74,12 +74,17 @@ class Softmax:
         return self.largest + self.total.log()
 
 
+def slice_of(device: str) -> int:
+    """Entries of the vocabulary that are read at a time there."""
+    return SLICE_OF_DEVICE.get(device, SLICE_OF_DEVICE["cpu"])
+
+
 def slices(halves: Halves) -> list[tuple[int, int]]:
     """Where the vocabulary is cut; one slice where the head is none that can be cut."""
     width = halves.vocabulary
     if not halves.head_is_plain:
         return [(0, width)]
-    step = SLICE_OF_DEVICE.get(halves.device.type, SLICE_OF_DEVICE["cpu"])
+    step = slice_of(halves.device.type)
     return [(start, min(start + step, width)) for start in range(0, width, step)]
 
 

@@ -57,7 +57,7 @@ def _probe(vocabulary: int, longest: int) -> list[Scored]:
     generator = np.random.default_rng(0)
     stem = generator.integers(5, min(vocabulary, 1000), min(SHORTEST_STEM + 8, longest // 2))
     sequences = [Scored(0, stem[::-1].copy(), stem[:4].copy())]
-    for branch in range(6):
+    for branch in range(4):
         twig = generator.integers(5, min(vocabulary, 1000), 8 + branch)
         for targets in (2, 5):
             sequences.append(Scored(len(sequences), np.concatenate([stem, twig[:-1]]), twig[-targets:]))

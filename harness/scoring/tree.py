@@ -56,6 +56,11 @@ class Row:
     reads: tuple[Read, ...]
 
     @property
+    def positions(self) -> int:
+        """How many nodes are read: sequences share some, as all one-token labels of an item do."""
+        return len(np.unique(np.concatenate([read.nodes for read in self.reads])))
+
+    @property
     def sequences(self) -> list[Scored]:
         return [read.sequence for read in self.reads]
 
