@@ -14,7 +14,7 @@ from suites.templates import Template, fillings, read
 
 Row = dict[str, object]
 
-ITEMS_PER_TEMPLATE = 10
+ITEMS_PER_TEMPLATE = 8
 READS = ("suites/data/grammar.jsonl",)  # part of what these rows are made from
 PAIR = re.compile(r"(?P<before>.+) \[(?P<right>[^|\]]+)\|(?P<wrong>[^|\]]+)\](?P<after>.*)")
 

@@ -134,8 +134,8 @@ def _one_term_each(split: str, limit: int) -> list[Row]:
 
 
 def inclusion_test() -> list[Row]:
-    """One inclusion term from each of 80 test categories."""
-    return _one_term_each("test", 80)
+    """One inclusion term from each of 64 test categories."""
+    return _one_term_each("test", 64)
 
 
 def inclusion_validation() -> list[Row]:
@@ -214,11 +214,6 @@ def _pairs(split: str, titles: int, terms: int, pages: int) -> list[Row]:
     ]
     text = shuffled(chain.from_iterable(map(_training_text, _of(split))), "page")
     return shuffled(chapter + inclusion[:terms] + text[:pages], "training")
-
-
-def _labelled(split: str, label: str, titles: int) -> Iterator[Row]:
-    rows = _spread([_chapter_rows(category, titles) for category in _of(split) if category.label == label])
-    return islice(rows, LABEL_CAP)
 
 
 def _spread(groups: list[list[Row]]) -> Iterator[Row]:

@@ -43,6 +43,9 @@ def attached_adapter(base: Loaded, folder: Path) -> Iterator[Attached]:
         raise RunFailed(
             f"the adapter in {folder} ({declared.get('peft_type')}) does not fit this base: {error}"
         ) from error
+    if model.active_peft_config.is_prompt_learning:
+        # The engine runs the model under PEFT's wrapper, and it is the wrapper that puts the prompt before.
+        raise RunFailed(f"the adapter in {folder} learned a prompt: such adapters cannot be measured yet")
     model.eval()
 
     def scaled(strength: float) -> AbstractContextManager[None]:

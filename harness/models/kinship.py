@@ -25,7 +25,15 @@ from harness.models.loading import Loaded
 from harness.store.artifacts import file_digest
 
 PROMPT_LEARNING = frozenset(
-    {"PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT", "ADAPTION_PROMPT"}
+    {
+        "PROMPT_TUNING",
+        "MULTITASK_PROMPT_TUNING",
+        "P_TUNING",
+        "PREFIX_TUNING",
+        "CPT",
+        "ADAPTION_PROMPT",
+        "CARTRIDGE",
+    }
 )
 # Of a hub repository only what is read: never a pickle, never code.
 _FILES = [CONFIGURATION, WEIGHTS, "tokenizer*", "special_tokens_map.json", "*.jinja"]

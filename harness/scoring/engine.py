@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,22 @@ class Asked:
     wanted: frozenset[int] | None = None
     off: Off | None = None
 
+    def wants(self, rows: Sequence[Row]) -> bool:
+        sequences = (sequence for row in rows for sequence in row.sequences)
+        return self.wanted is None or any(sequence.index in self.wanted for sequence in sequences)
+
+    def beside(self, rows: Sequence[Row]) -> Off | None:
+        """`off` where there is a text to be held against the base."""
+        return self.off if any(sequence.is_text for row in rows for sequence in row.sequences) else None
+
+    def work(self, rows: Sequence[Row]) -> tuple[int, int]:
+        """Nodes that a pass of the rows runs, and positions that it reads, those of the base included."""
+        nodes, scored = sum(len(row.tokens) for row in rows), sum(row.positions for row in rows)
+        if self.beside(rows) is None:
+            return nodes, scored
+        texts = (read for row in rows for read in row.reads if read.sequence.is_text)
+        return 2 * nodes, scored + sum(len(read.nodes) for read in texts)
+
 
 EVERYTHING = Asked()
 
@@ -102,15 +118,24 @@ def stem_cache(halves: Halves, tokens: IntArray, budget: Budget) -> StemCache | 
             budget.shrink(error)
 
 
+def expected(forest: Forest, budget: Budget, asked: Asked = EVERYTHING) -> tuple[int, int]:
+    """Nodes that `score` will run and positions that it will read."""
+    nodes, scored = 0, 0
+    for grove in forest.groves:
+        passes = [asked.work(rows) for rows in _passes(grove.rows, budget) if asked.wants(rows)]
+        nodes += sum(each[0] for each in passes) + (len(grove.stem) if passes else 0)
+        scored += sum(each[1] for each in passes)
+    return nodes, scored
+
+
 def _score_grove(halves: Halves, grove: Grove, budget: Budget, asked: Asked) -> Iterator[Finished]:
     waiting = _mixed(_passes(grove.rows, budget))
     stem: StemCache | None = None
+    unread = len(grove.stem)
     pending: _Pending | None = None
     while waiting:
         rows = waiting.pop()
-        if asked.wanted is not None and not any(
-            sequence.index in asked.wanted for row in rows for sequence in row.sequences
-        ):
+        if not asked.wants(rows):
             continue
         if len(rows) > 1 and len(rows) * len(rows[0].tokens) > budget.nodes:  # it has shrunk since
             waiting += reversed(_passes(rows, budget))
@@ -125,7 +150,8 @@ def _score_grove(halves: Halves, grove: Grove, budget: Budget, asked: Asked) -> 
             continue
         if pending is not None:
             yield _read_back(pending)
-        pending = launched
+        # The stem's own pass counts with the first one that hangs on it.
+        pending, unread = replace(launched, nodes=launched.nodes + unread), 0
     if pending is not None:
         yield _read_back(pending)
 
@@ -144,7 +170,7 @@ def _passes(rows: Sequence[Row], budget: Budget) -> list[list[Row]]:
 
 
 def _mixed(passes: Sequence[list[Row]]) -> list[list[Row]]:
-    """To be popped: the first pass is the largest, so that memory runs out at once or not at all; long and
+    """To be popped: first the longest row, which is the likeliest to be too much for the memory; long and
     short rows take turns after it, so that an estimate of time holds from early on."""
     rest = list(passes[1:])
     random.Random(0).shuffle(rest)
@@ -166,11 +192,9 @@ def _smaller(rows: Sequence[Row], below: int) -> list[Row]:
 def _launch(
     halves: Halves, rows: Sequence[Row], stem: StemCache | None, budget: Budget, asked: Asked
 ) -> _Pending:
-    off = asked.off if any(sequence.is_text for row in rows for sequence in row.sequences) else None
-    nodes = sum(len(row.tokens) for row in rows) * (1 if off is None else 2)
+    off, (nodes, scored) = asked.beside(rows), asked.work(rows)
     if stem is None and len(rows) == 1 and rows[0].is_chain and len(rows[0].tokens) > budget.nodes:
         chain = _long_chain(halves, rows[0], budget, off)
-        scored = chain.shape[1] * (1 if off is None else 2)
         return _Pending(rows[0].reads, chain, nodes, scored, off is not None)
     step = ALIGNED.get(halves.device.type, ALIGNED["cpu"])
     longest = -(-max(len(row.tokens) for row in rows) // step) * step
@@ -179,14 +203,13 @@ def _launch(
     base = None
     if off is not None:
         with off():
-            base = Base(halves.hidden(tokens, **inputs).flatten(0, 1), halves.head.weight.data)
+            base = Base(halves.hidden(tokens, **inputs).flatten(0, 1), halves.projection())
     placed = [(place * longest + read.nodes, read) for place, row in enumerate(rows) for read in row.reads]
     # Texts are read beside their base, all else without it.
     texts = [each for each in placed if each[1].sequence.is_text] if base is not None else []
     others = [each for each in placed if base is None or not each[1].sequence.is_text]
     groups = [(_positions(group), beside) for group, beside in ((texts, base), (others, None)) if group]
     numbers = [read_at(halves, hidden, where, budget.logits, beside) for where, beside in groups]
-    scored = sum(len(where.kept) * (1 if beside is None else 2) for where, beside in groups)
     reads = [read for _, read in (*texts, *others)]
     return _Pending(reads, torch.cat(numbers, dim=1), nodes, scored, off is not None)
 
@@ -219,7 +242,7 @@ def _long_chain(halves: Halves, row: Row, budget: Budget, off: Off | None) -> to
         hidden, base = halves.hidden(tokens, past_key_values=cache)[0], None
         if off is not None:
             with off():
-                base = Base(halves.hidden(tokens, past_key_values=of_base)[0], halves.head.weight.data)
+                base = Base(halves.hidden(tokens, past_key_values=of_base)[0], halves.projection())
         here = (read.nodes >= start) & (read.nodes < start + len(hidden))
         where = positions_of(read.nodes[here] - start, read.sequence.targets[here])
         parts.append(read_at(halves, hidden, where, budget.logits, base))

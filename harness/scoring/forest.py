@@ -88,7 +88,9 @@ def _sorted(sequences: Sequence[Scored]) -> _Sorted:
     ordered = in_order(sequences)
     shared = np.array(shared_by(ordered, 0))
     lengths = np.array([len(sequence.tokens) for sequence in ordered])
-    first = np.array([sequence.first for sequence in ordered])
+    # A text never hangs on a stem, even where its last window begins with much context: under a tuned model
+    # the stem's keys and values are the tuned ones, and its base would read them too.
+    first = np.array([0 if sequence.is_text else sequence.first for sequence in ordered])
     return _Sorted(ordered, shared, lengths, first, np.cumsum(lengths - shared))
 
 

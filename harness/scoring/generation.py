@@ -127,7 +127,9 @@ class _Generation:
                     yield finished
         except torch.OutOfMemoryError:
             nothing = np.empty(0, dtype=np.int64)
-            waiting += [*reversed(taken), *((each.prompt, nothing) for each in self.running)]
+            again = {prompt.index for prompt, _ in taken}  # some may stand among the running already
+            running = [each.prompt for each in self.running if each.prompt.index not in again]
+            waiting += [*reversed(taken), *((prompt, nothing) for prompt in running)]
             self.running = []
             raise
 

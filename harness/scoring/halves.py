@@ -17,6 +17,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions as Output
 
+Projection = tuple[torch.Tensor, torch.Tensor | None]
 Masks = torch.Tensor | dict[str, torch.Tensor]
 
 
@@ -39,13 +40,18 @@ class Halves:
         use_cache = inputs.get("past_key_values") is not None
         return self.decoder(input_ids=tokens, use_cache=use_cache, **inputs).last_hidden_state  # type: ignore[no-any-return]
 
+    def projection(self) -> Projection:
+        """The head's weight and bias as they are now; of a plain head only."""
+        bias = self.head.bias
+        return self.head.weight.data, None if bias is None else bias.data
+
     def logits(
-        self, hidden: torch.Tensor, start: int, stop: int, weight: torch.Tensor | None = None
+        self, hidden: torch.Tensor, start: int, stop: int, projection: Projection | None = None
     ) -> torch.Tensor:
         """The model's own logits of hidden states (n, hidden), soft caps and scales included.
 
         Those of the vocabulary's entries start … stop - 1: (n, stop - start). Only a plain head can be cut,
-        or be given another weight than its own.
+        or be given another projection than its own.
         """
         rows = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
         with contextlib.ExitStack() as patches:
@@ -53,7 +59,7 @@ class Halves:
             patches.enter_context(_answering(self.decoder, lambda *_, **__: output))
             if self.head_is_plain:
                 patches.enter_context(
-                    _answering(self.head, partial(_part_of, self.head, weight, start, stop))
+                    _answering(self.head, partial(_part_of, projection or self.projection(), start, stop))
                 )
             return self.whole(input_ids=rows, use_cache=False).logits[0]  # type: ignore[no-any-return]
 
@@ -71,12 +77,9 @@ class Halves:
         return {kind: make(windows[kind], types.index(kind)) for kind in set(types) if kind in windows}
 
 
-def _part_of(
-    head: torch.nn.Linear, weight: torch.Tensor | None, start: int, stop: int, hidden: torch.Tensor
-) -> torch.Tensor:
-    bias = None if head.bias is None else head.bias[start:stop]
-    weight = head.weight if weight is None else weight
-    return torch.nn.functional.linear(hidden, weight[start:stop], bias)
+def _part_of(projection: Projection, start: int, stop: int, hidden: torch.Tensor) -> torch.Tensor:
+    weight, bias = projection
+    return torch.nn.functional.linear(hidden, weight[start:stop], None if bias is None else bias[start:stop])
 
 
 @contextlib.contextmanager

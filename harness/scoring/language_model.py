@@ -13,12 +13,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import postprocess_generated_text
 
+from harness.errors import RunFailed
 from harness.models.quiet import quiet_lm_eval
-from harness.scoring.budget import Budget, budget_for
-from harness.scoring.engine import Answer, Asked, Off, score
+from harness.scoring.budget import FEWEST_NODES, Budget, budget_for
+from harness.scoring.engine import Answer, Asked, Off, expected, score
 from harness.scoring.forest import Shape
 from harness.scoring.generation import Prompt, generate
 from harness.scoring.halves import Halves
@@ -65,6 +67,10 @@ def _response(work: Workload, owner: int, answers: Sequence[Answer]) -> Response
     return Response(owner, total, work.tokens[owner], (sum(nats), positions) if nats else None)
 
 
+def _asked(work: Workload, wanted: Collection[int], off: Off | None) -> Asked:
+    return Asked(frozenset(index for index, owner in enumerate(work.owners) if owner in wanted), off)
+
+
 class TreeLM(HFLM):  # type: ignore[misc]
     """lm-eval's HFLM with prefix-tree scoring and generation in slots.
 
@@ -86,6 +92,13 @@ class TreeLM(HFLM):  # type: ignore[misc]
         """Requests made ready for `respond`, of this model and of every other with its tokenizer."""
         return workload(requests, self, self.budget.shape)
 
+    def cost(self, work: Workload, wanted: Collection[int], off: Off | None = None) -> float:
+        """The work that `respond` will report, but for what a shrinking budget changes."""
+        texts = work.cost_of_texts(wanted)
+        if self.engine == "tree":
+            return work.cost(*expected(work.forest, self.budget, _asked(work, wanted, off))) + texts
+        return work.cost_of_plain(set(wanted).intersection(work.owners)) + texts
+
     def respond(
         self, work: Workload, wanted: Collection[int] | None = None, off: Off | None = None
     ) -> Iterator[Responses]:
@@ -104,8 +117,7 @@ class TreeLM(HFLM):  # type: ignore[misc]
     def _scored(self, work: Workload, wanted: Collection[int], off: Off | None) -> Iterator[Responses]:
         parts: dict[int, list[Answer]] = {}
         windows = Counter(work.owners)
-        asked = Asked(frozenset(index for index, owner in enumerate(work.owners) if owner in wanted), off)
-        for finished in score(Halves(self.model), work.forest, self.budget, asked):
+        for finished in score(Halves(self.model), work.forest, self.budget, _asked(work, wanted, off)):
             found = []
             for answer in finished.answers:
                 owner = work.owners[answer.index]
@@ -122,11 +134,25 @@ class TreeLM(HFLM):  # type: ignore[misc]
         for kind, members in kinds.items():
             for start in range(0, len(members), REQUESTS_PER_CALL):
                 some = members[start : start + REQUESTS_PER_CALL]
-                with quiet_lm_eval():
-                    answers = getattr(super(), kind)([work.requests[k] for k in some], disable_tqdm=True)
-                pairs = zip(some, answers, strict=True)
+                pairs = zip(some, self._by_hflm(kind, [work.requests[k] for k in some]), strict=True)
                 found = tuple(Response(k, answer, work.tokens[k]) for k, answer in pairs)
-                yield Responses(found, work.total(some, beside_base=False))
+                continued = kind == "generate_until"
+                yield Responses(found, (work.cost_of_texts if continued else work.cost_of_plain)(some))
+
+    def _by_hflm(self, kind: str, requests: list[Any]) -> list[Any]:
+        """With as many side by side as the memory holds, from then on too."""
+        while True:
+            try:
+                with quiet_lm_eval():
+                    return getattr(super(), kind)(requests, disable_tqdm=True)  # type: ignore[no-any-return]
+            except torch.OutOfMemoryError as error:
+                if self.batch_size == 1:
+                    raise RunFailed(
+                        f"not even one request fits into memory beside the model: {error}"
+                    ) from error
+            self.batch_size_per_gpu = int(self.batch_size) // 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
 
     def _continued(self, work: Workload, wanted: Collection[int]) -> Iterator[Responses]:
         texts = {text.request: text for text in work.texts if text.request in wanted}
@@ -168,7 +194,7 @@ class TreeLM(HFLM):  # type: ignore[misc]
         """Within it passes are of another shape, as they would be on another machine."""
         budget, batch = self.budget, self.batch_size
         shape = Shape(max(1, budget.shape.row // 3), budget.shape.longest)
-        self.budget = replace(budget, nodes=max(1, budget.nodes // 3), shape=shape)
+        self.budget = replace(budget, nodes=max(FEWEST_NODES, budget.nodes // 3), shape=shape)
         self.batch_size_per_gpu = 1
         try:
             yield

@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from harness.scoring.engine import Off
 from harness.scoring.halves import Halves
 from harness.scoring.items import scored_item
-from harness.scoring.language_model import Response
+from harness.scoring.language_model import Response, TreeLM
 from harness.scoring.noise import noise_of, sample
 from harness.scoring.prepared import Prepared, Questions
 from harness.scoring.recording import Place, Recording, Subject, begin, finish
@@ -35,11 +36,16 @@ class _Under:
     def requests(self) -> frozenset[int]:
         return self._of(self.wanted)
 
-    def sampled(self) -> frozenset[int]:
-        """The requests that are scored once more for the noise floor."""
-        chosen = {id(each) for recording in self.recordings.values() for each in sample(recording)}
+    def cost_of_noise(self, lm: TreeLM) -> float:
+        """Of scoring a sample once more: its part of the suite's tokens."""
+        work, chosen = (
+            self.questions.work,
+            {id(each) for one in self.recordings.values() for each in sample(one)},
+        )
         documents = enumerate(self.questions.documents)
-        return self._of(place for place, (_, document) in documents if id(document) in chosen)
+        sampled = self._of(place for place, (_, document) in documents if id(document) in chosen)
+        share = sum(work.tokens[k] for k in sampled) / max(1, sum(work.tokens))
+        return share * lm.cost(work, range(len(work.requests)))
 
     def _of(self, places: Iterable[int]) -> frozenset[int]:
         return frozenset(k for place in places for k in self.questions.requests[place])
@@ -60,19 +66,20 @@ def record_measurements(subject: Subject, parts: Sequence[Part], place: Place) -
     """
     under = [_begun(subject, part, place) for part in parts]
     recordings = [recording for part in under for recording in part.recordings.values()]
-    beside_base = _beside_base(subject)
+    off = _beside_base(subject)
     total = sum(len(recording.task.documents) for recording in recordings)
     missing = sum(len(part.wanted) for part in under)
-    work = sum(part.questions.work.total(part.requests(), beside_base) for part in under)
-    again = sum(part.questions.work.total(part.sampled(), False) for part in under) if subject.is_base else 0
+    work = sum(subject.lm.cost(part.questions.work, part.requests(), off) for part in under)
+    again = sum(part.cost_of_noise(subject.lm) for part in under) if subject.is_base else 0.0
     place.progress.begin(f"measure {subject.name}", total - missing, total, work + again)
     before = time.monotonic()
     for part in under:
-        for done in _scored(subject, part, beside_base):
+        for done in _scored(subject, part, off):
             now = time.monotonic()
             tokens = _keep(done, now - before)
             place.progress.advance(len(done.items), done.work, tokens)
-            before = now
+            if done.items:  # else the pass was the beginning of a text, and belongs to the next items
+                before = now
     noise = noise_of(subject.lm, recordings) if subject.is_base else {}
     place.progress.advance(0, again)
     for recording in recordings:
@@ -91,16 +98,15 @@ def _begun(subject: Subject, part: Part, place: Place) -> _Under:
     return _Under(part.questions, recordings, wanted)
 
 
-def _beside_base(subject: Subject) -> bool:
-    """Whether texts are read by the base too. A head of another kind cannot be given the base's weight."""
-    if subject.off is None or subject.lm.engine != "tree":
-        return False
-    return Halves(subject.lm.model).head_is_plain
+def _beside_base(subject: Subject) -> Off | None:
+    """Within it the model is the base, which reads texts too. Only a plain head can be given its weight."""
+    if subject.off is None or subject.lm.engine != "tree" or not Halves(subject.lm.model).head_is_plain:
+        return None
+    return subject.off
 
 
-def _scored(subject: Subject, part: _Under, beside_base: bool) -> Iterator[_Done]:
+def _scored(subject: Subject, part: _Under, off: Off | None) -> Iterator[_Done]:
     """Documents as the last of their requests is answered."""
-    off = subject.off if beside_base else None
     questions = part.questions
     waiting: dict[int, dict[int, Response]] = {}
     for responses in subject.lm.respond(questions.work, part.requests(), off):

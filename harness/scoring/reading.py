@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from harness.scoring.halves import Halves
+from harness.scoring.halves import Halves, Projection
 from harness.scoring.tree import IntArray
 
 # Entries of the vocabulary at a time: on a CPU the logits of a slice should stay in its cache.
@@ -90,10 +90,10 @@ def slices(halves: Halves) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Base:
-    """The base of a tuned model at the same positions: its hidden states, and its head's weight."""
+    """The base of a tuned model at the same positions: its hidden states, and its head's weight and bias."""
 
     hidden: torch.Tensor
-    weight: torch.Tensor
+    projection: Projection
 
 
 def read_at(
@@ -115,7 +115,7 @@ def read_at(
         if base is None:
             parts.append(_read(halves, here, rows, some))
         else:
-            there = Base(base.hidden[kept[start:stop]], base.weight)
+            there = Base(base.hidden[kept[start:stop]], base.projection)
             parts.append(_read_both(halves, here, there, rows, some))
     return torch.cat(parts, dim=1)[:, order] if parts else torch.empty(3, 0, device=halves.device)
 
@@ -139,7 +139,7 @@ def _read_both(
     distance = torch.zeros(len(hidden), dtype=torch.float64, device=hidden.device)
     for start, stop in slices(halves):
         tuned = halves.logits(hidden, start, stop).float()
-        of_base = halves.logits(base.hidden, start, stop, base.weight).float()
+        of_base = halves.logits(base.hidden, start, stop, base.projection).float()
         chosen = _pick(chosen, tuned, row_of, targets, start)
         q.add(tuned, start)
         before = p.largest

@@ -104,8 +104,10 @@ def measure_group(group: Group, place: Place) -> None:
         budget = budget_for(loaded.model)
         recall(budget, _budget_file(group, place))
         session = _Session(group, place, preparation, base or _reference(loaded, preparation), budget)
-        for change, targets in groupby(group.targets, key=lambda target: target.change):
-            if base is None and not is_bare(loaded, session.reference.probe):
+        session.say_how()
+        by_change = groupby(group.targets, key=lambda target: target.change)
+        for number, (change, targets) in enumerate(by_change):
+            if number and base is None and not is_bare(loaded, session.reference.probe):
                 # Some adapters (modules_to_save) leave their weights behind when they go.
                 del loaded  # two would be held while the second is loaded
                 release()
@@ -157,6 +159,14 @@ class _Session:
     preparation: Preparation
     reference: _Reference
     budget: Budget
+
+    def say_how(self) -> None:
+        """Once a load, where the model is not measured the usual way."""
+        if self.reference.engine != "tree":
+            self.place.progress.say(
+                f"{self.group.location} does not give its own numbers by token trees: measured by lm-eval's "
+                "loop, which is slower"
+            )
 
     def prove(self, target: Target, attached: Attached) -> None:
         if target.proof is None or self.place.store.has(target.proof):

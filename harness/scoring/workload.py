@@ -49,22 +49,15 @@ class Workload:
     tokens: Sequence[int]
     of_a_read: float
 
-    def total(self, wanted: Collection[int], beside_base: bool) -> float:
-        """The cost of the wanted requests: of running a node 1, of reading a position `of_a_read`.
+    def cost_of_plain(self, wanted: Collection[int]) -> float:
+        """Of requests that run one by one, by their tokens; those to be generated are not among them."""
+        return sum(self.cost(self.tokens[k], 0) for k in wanted)
 
-        beside_base: texts are read by the base too
-        """
-        scoring = set(self.owners)
-        tokens = sum(self.tokens[k] for k in scoring)
-        share = sum(self.tokens[k] for k in scoring.intersection(wanted)) / max(1, tokens)
-        texts = [k for k in wanted if self.requests[k].request_type == "loglikelihood_rolling"]
-        return (
-            share * self.cost(self.forest.nodes, self.forest.scored)
-            + sum(self.cost(self.tokens[k], self.tokens[k]) for k in texts if beside_base)
-            + sum(self.cost_of_text(text) for text in self.texts if text.request in wanted)
-        )
+    def cost_of_texts(self, wanted: Collection[int]) -> float:
+        return sum(self.cost_of_text(text) for text in self.texts if text.request in wanted)
 
     def cost(self, nodes: int, scored: int) -> float:
+        """Of running a node 1, of reading a position `of_a_read`."""
         return nodes + self.of_a_read * scored
 
     def cost_of_text(self, text: Continuation) -> float:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from harness.errors import ConfigurationError
 from harness.experiment.load import load_experiment, load_experiments
 from harness.plan import make_plan
+from harness.scoring import language_model
 from harness.store.artifacts import Store
 from tests.pipeline.conftest import Project, write_project
 
@@ -316,3 +317,17 @@ def test_an_unknown_registered_task_is_named_at_its_place_before_anything_is_tra
     assert "general.toml:16:" in message
     assert "did you mean `arc_easy`" in message
     assert not list(project.store.rglob("*.partial"))
+
+
+def test_a_model_that_takes_no_trees_is_measured_all_the_same_and_that_is_said_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(language_model, "equals_plain", lambda *_: False)
+
+    assert project.run() == 0
+
+    assert (
+        " ".join(capsys.readouterr().err.split()).count("does not give its own numbers by token trees") == 1
+    )
+    records = [json.loads(path.read_text()) for path in project.store.glob("measurements/*/step.json")]
+    assert {record["conditions"]["engine"] for record in records} == {"hflm"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -122,3 +123,24 @@ def test_a_damaged_record_of_a_budget_is_passed_over(tmp_path: Path, damage: str
     recall(budget, file)
 
     assert budget == budget_for(tiny_model())
+
+
+def test_the_work_that_a_run_reports_is_the_work_that_was_expected() -> None:
+    """An estimate of the time that is left goes by it."""
+    lm = language_model()
+    work = lm.workload(PLAIN + STEM + TEXTS)
+
+    reported = sum(responses.work for responses in lm.respond(work))
+
+    assert reported == pytest.approx(lm.cost(work, range(len(work.requests))))
+
+
+def test_the_work_of_what_is_missing_is_that_of_the_passes_that_it_takes() -> None:
+    lm = language_model()
+    work = lm.workload(PLAIN + STEM + TEXTS)
+    missing = frozenset({0, len(PLAIN), len(PLAIN) + 5, len(work.requests) - 1})
+
+    reported = sum(responses.work for responses in lm.respond(work, missing, contextlib.nullcontext))
+
+    assert reported == pytest.approx(lm.cost(work, missing, contextlib.nullcontext))
+    assert reported < lm.cost(work, range(len(work.requests)), contextlib.nullcontext)

@@ -135,3 +135,17 @@ def test_a_stem_is_never_read() -> None:
 
 def test_no_sequences_make_no_forest() -> None:
     assert plant([], Shape(16, 32)) == Forest((), 0, 0)
+
+
+@given(sequences, shapes)
+def test_a_forest_counts_each_position_that_is_read_once(given_sequences: list[Scored], shape: Shape) -> None:
+    forest = plant(given_sequences, shape)
+
+    read = {
+        (number, int(node))
+        for number, (_, row) in enumerate(rows(forest))
+        for each in row.reads
+        for node in each.nodes
+    }
+
+    assert forest.scored == len(read)
