@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -112,11 +112,7 @@ def measure_group(group: Group, place: Place) -> None:
                 del loaded  # two would be held while the second is loaded
                 release()
                 loaded = load(group.location, group.base, group.quantization)
-            with _attached(loaded, change) as attached:
-                for target in targets:
-                    session.prove(target, attached)
-                    with attached.scaled(target.strength):
-                        session.measure(target, attached)
+            session.make(loaded, change, targets)
         remember(budget, _budget_file(group, place))
     except torch.OutOfMemoryError as error:
         raise RunFailed(f"measuring ran out of GPU memory: {error}") from error
@@ -167,6 +163,14 @@ class _Session:
                 f"{self.group.location} does not give its own numbers by token trees: measured by lm-eval's "
                 "loop, which is slower"
             )
+
+    def make(self, loaded: Loaded, change: Change | None, targets: Iterable[Target]) -> None:
+        """What is missing of the targets that share a change."""
+        with _attached(loaded, change) as attached:
+            for target in targets:
+                self.prove(target, attached)
+                with attached.scaled(target.strength):
+                    self.measure(target, attached)
 
     def prove(self, target: Target, attached: Attached) -> None:
         if target.proof is None or self.place.store.has(target.proof):

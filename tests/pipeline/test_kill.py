@@ -25,6 +25,14 @@ def scores(project: Project) -> dict[tuple[str, str], list[tuple[str, dict[str, 
     return found
 
 
+def left_unfinished(project: Project) -> dict[str, int]:
+    """How many items of each unfinished measurement are on the disk; a line that was cut short is none."""
+    return {
+        path.parent.name.removesuffix(".partial"): path.read_text(encoding="utf-8").count("\n")
+        for path in project.store.glob("measurements/*.partial/items.jsonl")
+    }
+
+
 def start(project: Project) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "harness", "run", str(project.file)],
@@ -35,7 +43,8 @@ def start(project: Project) -> subprocess.Popen[bytes]:
 
 
 def wait_for(project: Project, pattern: str, process: subprocess.Popen[bytes]) -> None:
-    while not list(project.store.glob(pattern)):
+    """For a file of that name with something in it."""
+    while not any(path.stat().st_size for path in project.store.glob(pattern)):
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.01)
 
@@ -44,7 +53,7 @@ def wait_for(project: Project, pattern: str, process: subprocess.Popen[bytes]) -
     "moment",
     [
         "adapters/*.partial/checkpoints/checkpoint-2/trainer_state.json",
-        "measurements/*.partial",
+        "measurements/*.partial/items.jsonl",
         "measurements/*/step.json",
     ],
 )
@@ -56,6 +65,7 @@ def test_a_killed_run_goes_on_to_the_numbers_of_an_unbroken_one(
     wait_for(project, moment, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    left = left_unfinished(project)
 
     assert project.run() == 0
 
@@ -64,3 +74,6 @@ def test_a_killed_run_goes_on_to_the_numbers_of_an_unbroken_one(
     for lines in got.values():
         names = [name for name, _ in lines]
         assert len(names) == len(set(names)), "no item twice"
+    for name, count in left.items():
+        record = json.loads((project.store / f"measurements/{name}/step.json").read_text(encoding="utf-8"))
+        assert record["cost"]["items_scored"] == record["items"] - count, "nothing scored twice"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -149,3 +150,12 @@ def test_a_forest_counts_each_position_that_is_read_once(given_sequences: list[S
     }
 
     assert forest.scored == len(read)
+
+
+def test_a_text_never_hangs_on_a_stem() -> None:
+    """Its base reads it too, and a stem's keys and values are those of one of the two."""
+    windows = [Scored(k, np.array([7] * 60 + [k]), np.array([1]), is_text=True) for k in range(12)]
+
+    assert all(stem == () for stem, _ in rows(plant(windows, Shape(16, 64))))
+    choices = [replace(window, is_text=False) for window in windows]
+    assert any(stem for stem, _ in rows(plant(choices, Shape(16, 64))))
