@@ -25,9 +25,10 @@ KEPT_BY_A_LAYER = 34
 LOGITS_HELD = 1 << 25
 LOGIT_COPIES = 4
 # As harness.scoring packs (a test holds the two together): tokens of one forward pass, bytes of float32
-# logits that would be read at a time, and entries of the vocabulary that are.
+# logits that are read at a time, more where the vocabulary is not cut, and where it is.
 SCORING_PASS = {"cpu": 1024, "cuda": 8192}
-LOGITS_READ = {"cpu": 1 << 27, "cuda": 1 << 29}
+LOGITS_READ = {"cpu": 1 << 23, "cuda": 1 << 29}
+UNCUT_LOGITS_READ = 1 << 27
 SLICE = {"cpu": 4096, "cuda": 1 << 16}
 # Resident, measured: Python with torch, transformers, peft, trl and lm-eval; a tokenizer, by its vocabulary.
 LIBRARIES = 540_000_000
@@ -98,11 +99,13 @@ def training_parts(recipe: Tuned, held: Held, rows: int, row_tokens: int) -> dic
 
 def scoring_parts(held: Held) -> dict[str, float]:
     """What a measurement holds: no gradients, one layer's activations, and the logits that are read."""
-    tokens, vocabulary = SCORING_PASS[held.device], held.size.vocabulary
+    tokens, read = SCORING_PASS[held.device], LOGITS_READ[held.device]
+    if held.size.vocabulary <= SLICE[held.device]:
+        read = max(read, UNCUT_LOGITS_READ)
     return {
         "weights": _weights(held),
         "activations": KEPT_BY_A_LAYER * held.wide * tokens * held.size.width,
-        "logits": LOGIT_COPIES * LOGITS_READ[held.device] * min(SLICE[held.device], vocabulary) / vocabulary,
+        "logits": LOGIT_COPIES * read,
     } | _libraries(held)
 
 

@@ -317,6 +317,7 @@ def test_a_measurement_is_estimated_as_the_engine_packs() -> None:
 
     assert memory.SCORING_PASS == budget.ENOUGH_NODES
     assert memory.LOGITS_READ == budget.LOGITS_HELD
+    assert memory.UNCUT_LOGITS_READ == budget.UNCUT_LOGITS_HELD
     assert memory.SLICE == reading.SLICE_OF_DEVICE
 
 
