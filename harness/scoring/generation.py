@@ -7,7 +7,7 @@ prompt was asked, not on what is generated beside it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +25,9 @@ from harness.scoring.tree import IntArray, Scored
 
 # Steps between two looks at what was generated: a look waits for the GPU, and costs a CPU nothing.
 STEPS_PER_LOOK = {"cpu": 1, "cuda": 8}
+# Texts that are generated in one go, some times as many as there are slots: after a kill those of a block
+# that was not finished are all generated again, because rounding depends on the company.
+BLOCK = {"cpu": 256, "cuda": 2048}
 # New prompts are read in company: once this share of the slots is free.
 FREE_SHARE = 0.25
 # … and moved into shorter slots where that gives this many times as many.
@@ -71,16 +74,28 @@ class _Running:
         return over or self.prompt.is_over(self.tokens)
 
 
+Block = list[tuple[Prompt, IntArray]]
+
+
+def blocks(prompts: Sequence[Prompt], shape: Shape, size: int, wanted: Collection[int]) -> list[Block]:
+    """Prompts with their stems, in blocks of which something is wanted. What is in a block depends on all the
+    prompts, not on what is wanted: numbers do not change with what an earlier run has done."""
+    queue = _queue(prompts, shape)
+    cut = [queue[max(0, end - size) : end] for end in range(len(queue), 0, -size)]
+    return [block for block in cut if any(prompt.index in wanted for prompt, _ in block)]
+
+
 def generate(
-    halves: Halves, prompts: Sequence[Prompt], budget: Budget, ends: frozenset[int]
+    halves: Halves, chosen: Sequence[Block], budget: Budget, ends: frozenset[int]
 ) -> Iterator[list[Text]]:
     """Continuations as they finish. `ends`: tokens that end a text. Raises RunFailed where no slot fits."""
-    waiting = _queue(prompts, budget.shape)
-    while waiting:
-        try:
-            yield from _Generation(halves, budget, ends).run(waiting)
-        except torch.OutOfMemoryError as error:
-            budget.shrink(error)
+    for block in chosen:
+        waiting = list(block)
+        while waiting:
+            try:
+                yield from _Generation(halves, budget, ends).run(waiting)
+            except torch.OutOfMemoryError as error:
+                budget.shrink(error)
 
 
 def _queue(prompts: Sequence[Prompt], shape: Shape) -> list[tuple[Prompt, IntArray]]:

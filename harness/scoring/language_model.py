@@ -22,7 +22,7 @@ from harness.models.quiet import quiet_lm_eval
 from harness.scoring.budget import FEWEST_NODES, Budget, budget_for
 from harness.scoring.engine import Answer, Asked, Off, expected, score
 from harness.scoring.forest import Shape
-from harness.scoring.generation import Prompt, generate
+from harness.scoring.generation import BLOCK, Block, Prompt, blocks, generate
 from harness.scoring.halves import Halves
 from harness.scoring.sampling import is_plain, sampling_of
 from harness.scoring.selfcheck import equals_plain
@@ -94,7 +94,8 @@ class TreeLM(HFLM):  # type: ignore[misc]
 
     def cost(self, work: Workload, wanted: Collection[int], off: Off | None = None) -> float:
         """The work that `respond` will report, but for what a shrinking budget changes."""
-        texts = work.cost_of_texts(wanted)
+        generated = {prompt.index for block in self._blocks(work, wanted) for prompt, _ in block}
+        texts = work.cost_of_texts(generated.union(wanted))
         if self.engine == "tree":
             return work.cost(*expected(work.forest, self.budget, _asked(work, wanted, off))) + texts
         return work.cost_of_plain(set(wanted).intersection(work.owners)) + texts
@@ -155,16 +156,15 @@ class TreeLM(HFLM):  # type: ignore[misc]
                 torch.cuda.empty_cache()
 
     def _continued(self, work: Workload, wanted: Collection[int]) -> Iterator[Responses]:
-        texts = {text.request: text for text in work.texts if text.request in wanted}
-        if not texts:
+        texts = {text.request: text for text in work.texts}
+        if not texts.keys() & wanted:
             return
-        config = self.model.generation_config
-        ours = self.engine == "tree" and is_plain(config)
-        yield from self._plainly(work, [k for k, text in texts.items() if not (ours and text.is_plain)])
-        prompts = [self._prompt(text) for text in texts.values() if ours and text.is_plain]
-        end = config.eos_token_id
+        yield from self._plainly(
+            work, [k for k, text in texts.items() if k in wanted and not self._is_ours(text)]
+        )
+        end = self.model.generation_config.eos_token_id
         ends = frozenset(end if isinstance(end, list) else [] if end is None else [end])
-        for batch in generate(Halves(self.model), prompts, self.budget, ends):
+        for batch in generate(Halves(self.model), self._blocks(work, wanted), self.budget, ends):
             found = [
                 Response(
                     text.index,
@@ -174,6 +174,14 @@ class TreeLM(HFLM):  # type: ignore[misc]
                 for text in batch
             ]
             yield Responses(tuple(found), sum(work.cost_of_text(texts[text.index]) for text in batch))
+
+    def _is_ours(self, text: Continuation) -> bool:
+        return self.engine == "tree" and text.is_plain and is_plain(self.model.generation_config)
+
+    def _blocks(self, work: Workload, wanted: Collection[int]) -> list[Block]:
+        prompts = [self._prompt(text) for text in work.texts if self._is_ours(text)]
+        size = BLOCK.get(self.model.device.type, BLOCK["cpu"])
+        return blocks(prompts, self.budget.shape, size, wanted)
 
     def _prompt(self, text: Continuation) -> Prompt:
         def is_over(tokens: list[int]) -> bool:

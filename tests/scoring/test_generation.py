@@ -11,6 +11,7 @@ from lm_eval.models.huggingface import HFLM
 
 from harness.models.loading import device
 from harness.models.quiet import quiet_lm_eval
+from harness.scoring import generation
 from harness.scoring.budget import Budget
 from harness.scoring.language_model import TreeLM
 from tests.conftest import tiny_model, tiny_tokenizer
@@ -98,3 +99,24 @@ def test_a_prompt_longer_than_the_context_is_cut_on_the_left_as_lm_eval_does() -
     requests = asked(until=["\n"], max_gen_toks=10)
 
     assert ours.generate_until(requests) == theirs.generate_until(requests, disable_tqdm=True)
+
+
+def test_a_text_that_is_missing_is_generated_in_the_company_that_it_would_have_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In 16 bits the company changes a text here and there, so a killed run must not choose another one."""
+    monkeypatch.setitem(generation.BLOCK, device().type, 3)
+    ours, _ = models("llama")
+    work = ours.workload(asked())
+    whole = [[each.request for each in found.found] for found in ours.respond(work)]
+    first = next(iter(whole[0]))
+
+    again = list(ours.respond(work, frozenset({first})))
+
+    made = [each.request for found in again for each in found.found]
+    assert first in made
+    assert len(made) == 3
+    assert [found for found in whole if set(found) <= set(made)] == [
+        [each.request for each in found.found] for found in again
+    ]
+    assert sum(found.work for found in again) == pytest.approx(ours.cost(work, {first}))
