@@ -24,7 +24,7 @@ ENOUGH_NODES_QUANTIZED = 4096
 LONGEST_TREE = 4096
 SHORTEST_IN_A_SLOT = 16
 # Bytes of keys and values: more sequences side by side would be little faster.
-SLOTS_HOLD = 8 << 30
+SLOTS_HOLD = {"cpu": 1 << 29, "cuda": 8 << 30}
 FEWEST_NODES = 16
 # Bytes of float32 logits at a time. On a CPU those of a slice of the vocabulary stay in its cache, and
 # fewer positions than fill it would read the head's weights more often; a head that is not cut needs more.
@@ -41,18 +41,19 @@ class Budget:
     """How much goes through the model at once; shared by all that use one load, and shrunk by any of them.
 
     nodes: tokens in a pass. logits: positions read at a time. share: of the free memory that slots may fill.
-    of_a_position: bytes of keys and values of one token
+    of_a_position: bytes of keys and values of one token. slots_hold: bytes of them that are enough
     """
 
     nodes: int
     logits: int
     shape: Shape
     of_a_position: int
+    slots_hold: int
     share: float = SHARE_OF_FREE
 
     def slots(self, capacity: int) -> int:
         """How many sequences of up to `capacity` tokens can be generated side by side."""
-        held = min(int(self.share * free_memory()), SLOTS_HOLD)
+        held = min(int(self.share * free_memory()), self.slots_hold)
         fits = held // max(1, self.of_a_position * capacity)
         return max(1, min(fits, self.nodes // SHORTEST_IN_A_SLOT))
 
@@ -86,6 +87,7 @@ def budget_for(model: Any) -> Budget:
         logits=_positions(model, int(free)),
         shape=Shape(row, max(row, min(LONGEST_TREE, nodes))),
         of_a_position=_keys_and_values(config) * wide,
+        slots_hold=SLOTS_HOLD.get(where, SLOTS_HOLD["cpu"]),
     )
 
 
