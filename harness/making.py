@@ -15,7 +15,7 @@ from harness.experiment.model_source import model_source
 from harness.experiment.schema import Base, LoadedExperiment, Quantization, Replay, TrainData, Tuned
 from harness.models.conversion import loadable
 from harness.models.kinship import import_adapter
-from harness.models.loading import load, release, tokenizer_of
+from harness.models.loading import load, release, settle, tokenizer_of
 from harness.plan import Plan
 from harness.progress import Progress
 from harness.scoring.prepared import NO_PROMPT, SuiteTask
@@ -41,7 +41,7 @@ def make_missing(loaded: LoadedExperiment, plan: Plan, store: Store, progress: P
         if configuration.seed is not None
     ]
     _build_registered(tasks)
-    release()
+    settle()
     for configuration, job in jobs:
         making.train(configuration, job)
     for configuration in _with_missing_changes(plan, store):

@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 
 from harness.experiment.schema import Base
-from harness.models.loading import Loaded, load
+from harness.models.loading import Loaded, load, settle
 from harness.models.quiet import quiet_libraries, quiet_lm_eval
 from tests.benchmarks.scoring.needed import matrix_rate
 from tests.benchmarks.scoring.precision import errors
@@ -87,6 +87,7 @@ def measured(task: str, loaded: Loaded, options: argparse.Namespace, rate: float
 def main() -> int:
     options = arguments()
     quiet_libraries()
+    settle()
     loaded = load(str(options.model), Base(model=str(options.model), dtype=options.dtype), None)
     rate = matrix_rate(loaded.device, loaded.model.dtype)
     where = torch.cuda.get_device_name() if options.device == "cuda" else f"{torch.get_num_threads()} threads"
