@@ -16,7 +16,7 @@ Inputs = Mapping[str, Any]
 SourceFingerprints = Callable[[str], Mapping[str, str]]
 
 # Part of every measurement's fingerprint: raise it when scores may change at equal inputs.
-ENGINE = "tree-4"
+ENGINE = "tree-5"
 # Part of every trained step's fingerprint: raise it when equal inputs train other weights.
 TRAINING = 2
 # How the work is done, or how often: the same recipe gives the same weights.

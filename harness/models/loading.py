@@ -96,7 +96,7 @@ def release() -> None:
 
 
 def settle() -> None:
-    """Take what is held for good, the libraries above all, out of garbage collection, before a model is loaded.
+    """Before a model is loaded: take what is held for good, libraries above all, out of garbage collection.
 
     A collection walks a million of their objects, 0.3 s in which a GPU waits, and making thousands of
     requests or attaching an adapter sets one off.

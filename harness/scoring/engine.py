@@ -97,8 +97,9 @@ def score(halves: Halves, forest: Forest, budget: Budget, asked: Asked = EVERYTH
     What a pass holds depends on forest and budget alone, not on what is wanted: numbers do not change
     with what an earlier run has done.
     """
-    for grove in forest.groves:
-        yield from _score_grove(halves, grove, budget, asked)
+    with halves.fused():
+        for grove in forest.groves:
+            yield from _score_grove(halves, grove, budget, asked)
 
 
 @torch.inference_mode()

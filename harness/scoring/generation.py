@@ -89,13 +89,14 @@ def generate(
     halves: Halves, chosen: Sequence[Block], budget: Budget, ends: frozenset[int]
 ) -> Iterator[list[Text]]:
     """Continuations as they finish. `ends`: tokens that end a text. Raises RunFailed where no slot fits."""
-    for block in chosen:
-        waiting = list(block)
-        while waiting:
-            try:
-                yield from _Generation(halves, budget, ends).run(waiting)
-            except torch.OutOfMemoryError as error:
-                budget.shrink(error)
+    with halves.fused():
+        for block in chosen:
+            waiting = list(block)
+            while waiting:
+                try:
+                    yield from _Generation(halves, budget, ends).run(waiting)
+                except torch.OutOfMemoryError as error:
+                    budget.shrink(error)
 
 
 def _queue(prompts: Sequence[Prompt], shape: Shape) -> list[tuple[Prompt, IntArray]]:

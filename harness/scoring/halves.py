@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,8 @@ from peft import PeftModel
 from transformers import DynamicCache
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions as Output
+
+from harness.models.norms import one_kernel_norms
 
 Projection = tuple[torch.Tensor, torch.Tensor | None]
 Masks = torch.Tensor | dict[str, torch.Tensor]
@@ -34,6 +37,10 @@ class Halves:
         self.vocabulary: int = self.config.vocab_size if not self.head_is_plain else self.head.out_features
         if self.decoder is self.whole:
             raise TypeError(f"{type(self.whole).__name__} has no decoder apart from its head")
+
+    def fused(self) -> AbstractContextManager[None]:
+        """Within it the model takes fewer kernels: on a GPU, where each is a trip through the memory."""
+        return one_kernel_norms(self.whole) if self.device.type == "cuda" else contextlib.nullcontext()
 
     def hidden(self, tokens: torch.Tensor, **inputs: Any) -> torch.Tensor:
         """Last hidden states, shape (rows, length, hidden)."""
