@@ -15,7 +15,7 @@ from harness.experiment.model_source import model_source
 from harness.experiment.schema import Base, LoadedExperiment, Quantization, Replay, TrainData, Tuned
 from harness.models.conversion import loadable
 from harness.models.kinship import import_adapter
-from harness.models.loading import load, release, settle, tokenizer_of
+from harness.models.loading import load, release, settle, slow_here, tokenizer_of
 from harness.plan import Plan
 from harness.progress import Progress
 from harness.scoring.prepared import NO_PROMPT, SuiteTask
@@ -42,6 +42,8 @@ def make_missing(loaded: LoadedExperiment, plan: Plan, store: Store, progress: P
     ]
     _build_registered(tasks)
     settle()
+    if slow := slow_here(loaded.experiment.base.dtype):
+        progress.say(slow)
     for configuration, job in jobs:
         making.train(configuration, job)
     for configuration in _with_missing_changes(plan, store):

@@ -13,7 +13,7 @@ from suites.templates import Template, fillings, read
 
 Row = dict[str, object]
 
-ITEMS_PER_TEMPLATE = 6
+ITEMS_PER_TEMPLATE = 5
 READS = ("suites/data/arithmetic.jsonl",)  # part of what these rows are made from
 OPERATIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 NEAR_MISSES = (-14, -13, -12, -11, -9, -8, -7, -6, -5, -4, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14)

@@ -179,8 +179,8 @@ def _text_rows(split: str, limit: int) -> Iterator[Row]:
 
 
 def text_test() -> Iterator[Row]:
-    """20 pages, each of another test category."""
-    return _text_rows("test", 20)
+    """14 pages, each of another test category."""
+    return _text_rows("test", 14)
 
 
 def text_validation() -> Iterator[Row]:

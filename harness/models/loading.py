@@ -105,6 +105,17 @@ def settle() -> None:
     gc.freeze()
 
 
+def slow_here(dtype: str) -> str | None:
+    """What a person should know of a precision that the processor must emulate; None where a GPU computes."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
+    if dtype != "bfloat16" or torch.cuda.is_available() or capabilities.get("avx512_bf16", True):
+        return None
+    return (
+        "this processor has no bfloat16 instructions: with `base.dtype = \"float32\"` a run takes a third of "
+        "the time and twice the memory"
+    )
+
+
 def load(location: str, base: Base, quantization: Quantization | None) -> Loaded:
     """Load a folder or a hub id; `base.revision` is its revision, `base.chat_template` a readable path.
 
