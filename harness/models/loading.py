@@ -8,7 +8,7 @@ import gc
 import os
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,11 +107,11 @@ def settle() -> None:
 
 def slow_here(dtype: str) -> str | None:
     """What a person should know of a precision that the processor must emulate; None where a GPU computes."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
     if dtype != "bfloat16" or torch.cuda.is_available() or capabilities.get("avx512_bf16", True):
         return None
     return (
-        "this processor has no bfloat16 instructions: with `base.dtype = \"float32\"` a run takes a third of "
+        'this processor has no bfloat16 instructions: with `base.dtype = "float32"` a run takes a third of '
         "the time and twice the memory"
     )
 
