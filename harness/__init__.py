@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from harness.plan import make_plan as make_plan
     from harness.report.render import render_report as render_report
     from harness.store.artifacts import Store as Store
+    from harness.store.lm_eval_files import read_lm_eval as read_lm_eval
     from harness.store.measurements import Item as Item
     from harness.store.measurements import Measurement as Measurement
 
@@ -49,6 +50,7 @@ _HOMES = {
     "load_experiment": "harness.experiment.load",
     "load_experiments": "harness.experiment.load",
     "make_plan": "harness.plan",
+    "read_lm_eval": "harness.store.lm_eval_files",
     "render_report": "harness.report.render",
     "run": "harness.pipeline",
 }

@@ -36,13 +36,13 @@ def command(experiment: Path, overrides: tuple[str, ...], store: Path | None, fo
     experiments = load_experiments(experiment, overrides, judging=True)
     if len(experiments) == 1:
         result = _judged(experiments[0], store)
-        click.echo(as_json(result) if form == "json" else _human(result), nl=False)
+        click.echo(as_json(result) if form == "json" else as_text(result), nl=False)
         return result.exit_code
     results = {loaded.experiment.name: _judged_if_measured(loaded, store) for loaded in experiments}
     if form == "json":
         click.echo(several_as_json(results), nl=False)
     else:
-        click.echo("\n".join(f"{name}: {_human(result)}" for name, result in results.items()), nl=False)
+        click.echo("\n".join(f"{name}: {as_text(result)}" for name, result in results.items()), nl=False)
     return worst(list(results.values())).exit_code
 
 
@@ -60,7 +60,7 @@ def _judged_if_measured(loaded: LoadedExperiment, store: Path | None) -> GateRes
         return gate((), loaded.experiment.gate)
 
 
-def _human(result: GateResult) -> str:
+def as_text(result: GateResult) -> str:
     lines = [result.sentence, ""]
     for judgement in result.judgements:
         lines.append(f"{judgement.tuned} against {judgement.base}: {judgement.verdict.value}")

@@ -25,7 +25,7 @@ COMMANDS = {
     "data": "print training rows as tokens see them, what is masked, and the counts",
     "plan": "print the steps of an experiment and which are in the store",
     "gate": "judge stored results; the exit code is for CI",
-    "compare": "print the stored paired differences",
+    "compare": "print the stored paired differences, or those of two folders of lm-eval's own results",
     "report": "write the HTML and Markdown report from stored results",
     "show": "print the resolved experiment with the origin of each value",
     "init": "begin a project: an experiment, a suite and rows to try it on",

@@ -19,6 +19,8 @@ from harness.estimate.estimate import Estimate, Group, PlannedExperiment, estima
 from harness.estimate.memory import Memory
 from harness.estimate.quantities import Quantity, total
 from harness.experiment.load import load_experiments
+from harness.gate.lint import ASSUMED_FLIPS, chance_to_pass
+from harness.gate.wording import number
 from harness.report.inert import visible
 
 SCHEMA = "harness.plan/1"
@@ -78,6 +80,8 @@ def _print(found: Estimate, console: Console) -> None:
 
 def _lines(found: Estimate) -> Iterator[tuple[str, str]]:
     """What stands below the tables, with its style."""
+    for experiment in found.experiments:
+        yield from _power(experiment, len(found.experiments) > 1)
     for name, memory in _by_parts(found.groups()).items():
         parts = " + ".join(f"{part} {_gigabytes(value)}" for part, value in memory.parts.items())
         yield f"memory of {name}: ≈ {_gigabytes(memory.value or 0)} = {parts}", ""
@@ -85,6 +89,28 @@ def _lines(found: Estimate) -> Iterator[tuple[str, str]]:
         yield f"⚠ {warning}", "bold red"
     for note in found.notes:
         yield f"· {note}", ""
+
+
+def _power(experiment: PlannedExperiment, named: bool) -> Iterator[tuple[str, str]]:
+    """What the gate can certify with these items, and what it cannot."""
+    prefix = f"{experiment.name}: " if named else ""
+    for each in experiment.prospects:
+        if each.impossible:
+            yield f"⚠ {prefix}the gate cannot be passed: {each.place}: {each.impossible}", "bold red"
+        elif each.certifies is not None and each.passes is not None:
+            told = f"certifies drops above {number('rate', each.certifies).lstrip('+')}, limit "
+            limit = number("rate", each.limit).lstrip("+")
+            style = "" if each.certifies <= each.limit else "yellow"
+            yield f"{prefix}{each.place}: {each.items:,} items, {told}{limit}", style
+        if each.caution:
+            yield f"· {prefix}{each.place}: {each.caution}", ""
+    if any(each.passes is not None for each in experiment.prospects):
+        chance = f"{chance_to_pass(experiment.prospects):.0%}"
+        assumed = f"{ASSUMED_FLIPS:.0%} of answers flipping, as many to right as to wrong"
+        yield (
+            f"{prefix}a tuned model that loses nothing keeps all general limits with ≈ {chance}: {assumed}",
+            "",
+        )
 
 
 def _table(experiment: PlannedExperiment, totals: Sequence[Group] | None = None) -> Table:

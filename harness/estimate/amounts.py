@@ -26,7 +26,7 @@ NOT_DOWNLOADED = "rows are unknown until they are downloaded"
 WORDED_BY_LM_EVAL = "the tokens of lm-eval's own tasks are unknown until they are measured"
 NOT_READ = "rows are unknown, because they cannot be read now"
 # Part of the names of remembered counts: raise it when equal rows are counted otherwise.
-COUNTING = 1
+COUNTING = 2
 
 
 class Amount(BaseModel):
@@ -36,6 +36,7 @@ class Amount(BaseModel):
     requests: how often a model is asked about them: once for every choice
     tokens:   those that are known: of rows tokenised before, and the longest answers
     longest:  bytes of the longest row; 4 for a token where it was tokenised before
+    draws:    independent items of a task: its clusters, or all
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +46,7 @@ class Amount(BaseModel):
     bytes: int
     tokens: int = 0
     longest: int = 0
+    draws: int = 0
 
     def estimated_tokens(self) -> int:
         return math.ceil(self.bytes / BYTES_PER_TOKEN) + self.tokens
@@ -153,6 +155,7 @@ def _of_task(task: Task, root: Path) -> TaskAmounts:
 
 
 def _of_items(task: Task, rows: Iterable[Mapping[str, Any]]) -> Amount:
+    rows = tuple(rows)
     asked = [_requests(task, row) for row in rows]
     sizes = [sum(requests) for requests in asked]
     answers = task.max_new_tokens * len(asked) if task.kind == "qa" else 0
@@ -162,6 +165,7 @@ def _of_items(task: Task, rows: Iterable[Mapping[str, Any]]) -> Amount:
         bytes=sum(sizes),
         tokens=answers,
         longest=max(sizes, default=0),
+        draws=len({str(row.get(task.cluster)) for row in rows}) if task.cluster else len(rows),
     )
 
 

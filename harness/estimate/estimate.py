@@ -7,12 +7,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.configurations import Configuration
+from harness.estimate.amounts import Amounts
 from harness.estimate.memory import Memory
+from harness.estimate.prospects import gate_prospects
 from harness.estimate.quantities import Note, Quantity, told, total
 from harness.estimate.records import read_records
 from harness.estimate.work import Forecast, Machine, Work, this_machine
 from harness.experiment.schema import TRAINED, LoadedExperiment, Method, Tuned
 from harness.fingerprints import source_fingerprints
+from harness.gate.lint import Prospect
 from harness.plan import Plan, make_plan
 from harness.store.artifacts import Step, Store
 
@@ -60,9 +63,12 @@ class Group:
 
 @dataclass(frozen=True)
 class PlannedExperiment:
+    """prospects: what the rules of its gate can say of the items that are known"""
+
     name: str
     key: str
     groups: tuple[Group, ...]
+    prospects: tuple[Prospect, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,12 @@ def estimate(
     forecast = Forecast(store, read_records(store), machine or this_machine())
     planning = _Planning(store, forecast, set())
     planned = tuple(
-        PlannedExperiment(loaded.experiment.name, plan.key, tuple(planning.groups(loaded, plan)))
+        PlannedExperiment(
+            loaded.experiment.name,
+            plan.key,
+            tuple(planning.groups(loaded, plan)),
+            gate_prospects(loaded, Amounts(store, loaded.root), sources),
+        )
         for loaded, plan in zip(experiments, plans, strict=True)
     )
     groups = [group for experiment in planned for group in experiment.groups]

@@ -28,7 +28,7 @@ def p_above(estimate: Estimate, threshold: float) -> float:
     """One-sided p of H0: difference <= `threshold`. Small means evidence of being above it.
 
     Binary items use Tango's score test; exact McNemar at a threshold of 0, and the exact unconditional test
-    where fewer than twenty discordant items are expected at the threshold (statistics.md 4.4, 4.5).
+    where fewer than twenty discordant items (or others) are expected there (statistics.md 4.4, 4.5).
     An estimate without variance is evidence of nothing: 1.
     """
     counts = _counts(estimate)
@@ -36,7 +36,7 @@ def p_above(estimate: Estimate, threshold: float) -> float:
         wins, losses, n = counts
         if threshold == 0.0:
             return mcnemar_p_above(wins, losses)
-        if n * abs(threshold) < ENOUGH_DISCORDANT:
+        if n * min(abs(threshold), 1.0 - abs(threshold)) < ENOUGH_DISCORDANT:
             return exact_p_above(wins, losses, n, threshold)
         return tango_p_above(wins, losses, n, threshold)
     if not estimate.standard_error:

@@ -1,0 +1,144 @@
+"""What a gate can certify before anything is measured (statistics.md 4.10 and 9): items against margins.
+
+A harmless tuned configuration changes nothing on average, but flips some answers both ways. Whether it
+passes depends on how many items there are; if it cannot pass even without a flip, the gate is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.comparison.facts import Role
+from harness.experiment.schema import Gate
+from harness.gate.wording import number
+from harness.statistics.distributions import quantile, upper_tail
+from harness.statistics.linear import FEWEST_CHANGED, FEWEST_DRAWS
+from harness.statistics.power import binary_margin, certifiable_margin, zero_flip_items
+
+# Share of answers that a tuned model flips where nobody has measured it.
+ASSUMED_FLIPS = 0.10
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A gated task whose primary metric is a rate. draws: independent ones, fewer than items in clusters."""
+
+    suite: str
+    task: str
+    role: Role
+    items: int
+    draws: int
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What one rule of the gate can say.
+
+    certifies:  smallest drop that the items exclude with 80 % power; None for a gain
+    passes:     probability that a harmless configuration keeps the rule; None for a gain, which it has not
+    impossible: why it cannot hold whatever is measured where nothing is lost, and what would do
+    caution:    why it stays open where hardly anything changes, though it can hold where some answers flip
+    """
+
+    rule: str
+    place: str
+    items: int
+    limit: float
+    certifies: float | None
+    passes: float | None
+    impossible: str | None = None
+    caution: str | None = None
+
+
+def prospects(tasks: Sequence[Counted], policy: Gate) -> tuple[Prospect, ...]:
+    """One for each rule on each task, and for the general average."""
+    found = [_gain(task, policy) if task.role == "domain" else _kept(task, policy) for task in tasks]
+    general = [task for task in tasks if task.role == "general"]
+    return (*found, *([_average(general, policy)] if general else []))
+
+
+def chance_to_pass(found: Sequence[Prospect]) -> float:
+    """That a harmless configuration keeps every general rule, were the tasks independent."""
+    return math.prod(each.passes for each in found if each.passes is not None)
+
+
+def _gain(task: Counted, policy: Gate) -> Prospect:
+    place = f"{task.suite}/{task.task}"
+    why = _too_few_clusters(task)
+    needed = _fewest_wins(policy.min_gain, policy.alpha)
+    if needed is None:
+        why = f"no gain exceeds {number('rate', policy.min_gain)}"
+    elif why is None and task.draws < needed:
+        why = f"not even {task.draws} answers won and none lost would show a gain: it takes {needed} items"
+    return Prospect("min_gain", place, task.items, policy.min_gain, None, None, why)
+
+
+def _fewest_wins(gain: float, alpha: float) -> int | None:
+    """Items that show more than `gain` if all are won: the exact p is then ((1 + gain) / 2)ⁿ (tango.py)."""
+    if gain >= 1:
+        return None
+    return math.floor(math.log(alpha) / math.log((1 + max(gain, 0.0)) / 2)) + 1
+
+
+def _kept(task: Counted, policy: Gate) -> Prospect:
+    limit, alpha = policy.max_drop_task, policy.alpha
+    needed = zero_flip_items(limit, alpha) if limit < 1 else 1
+    clustered = task.draws < task.items
+    short = task.draws < needed
+    why = _too_few_clusters(task)
+    if why is None and short and (not clustered or not _few_flips_may_do(task, limit, alpha)):
+        why = _unexcluded(task, limit, needed, alpha)
+    return Prospect(
+        "max_drop_task",
+        f"{task.suite}/{task.task}",
+        task.items,
+        limit,
+        max(
+            binary_margin(task.items, ASSUMED_FLIPS, alpha),
+            0.0 if clustered else 1 - alpha ** (1 / task.items),
+        ),
+        0.0 if why else _passes(limit, math.sqrt(ASSUMED_FLIPS / task.items), alpha),
+        why,
+        _unexcluded(task, limit, needed, alpha) if short and why is None else None,
+    )
+
+
+def _unexcluded(task: Counted, limit: float, needed: int, alpha: float) -> str:
+    unit = "items" if task.draws == task.items else "independent clusters"
+    would = math.ceil(1000 * (1 - math.pow(alpha, 1 / task.draws))) / 1000
+    return (
+        f"{task.draws:,} {unit} cannot exclude a drop of {number('rate', limit).lstrip('+')} "
+        f"where not one answer changes: it takes {needed:,}, or max_drop_task = {would:g}"
+    )
+
+
+def _few_flips_may_do(task: Counted, limit: float, alpha: float) -> bool:
+    """Whether the fewest flips that have a variance, in as many clusters, could show the limit kept."""
+    draws = task.draws
+    error = math.sqrt(FEWEST_CHANGED * draws / (draws - 1))
+    return task.items * limit > 1 + quantile(1 - alpha, draws - 1) * error
+
+
+def _average(tasks: Sequence[Counted], policy: Gate) -> Prospect:
+    error = math.sqrt(sum(ASSUMED_FLIPS / task.items for task in tasks)) / len(tasks)
+    items = sum(task.items for task in tasks)
+    return Prospect(
+        "max_drop_average",
+        "the general average",
+        items,
+        policy.max_drop_average,
+        certifiable_margin(error, items, policy.alpha),
+        _passes(policy.max_drop_average, error, policy.alpha),
+    )
+
+
+def _passes(margin: float, error: float, alpha: float) -> float:
+    return upper_tail(quantile(1 - alpha) - margin / error)
+
+
+def _too_few_clusters(task: Counted) -> str | None:
+    if task.draws >= FEWEST_DRAWS or task.draws == task.items:
+        return None
+    return f"only {task.draws} clusters; an interval needs at least {FEWEST_DRAWS}"
