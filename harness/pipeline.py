@@ -15,6 +15,7 @@ from harness.comparison.compare import compare
 from harness.comparison.facts import Pair
 from harness.configurations import Configuration
 from harness.errors import MissingExtra
+from harness.estimate.prospects import refuse_impossible
 from harness.experiment.schema import LoadedExperiment
 from harness.gate.stored import judged
 from harness.gate.verdict import GateResult
@@ -39,10 +40,11 @@ class Outcome:
     seconds: float
 
 
-def run(loaded: LoadedExperiment, store: Store, progress: Progress) -> Outcome:
+def run(loaded: LoadedExperiment, store: Store, progress: Progress, force: bool = False) -> Outcome:
     """Make every missing step, then compare and judge.
 
-    Raises ConfigurationError before anything is made, RunFailed where training or measuring fails.
+    Raises ConfigurationError before anything is made, UsageError too where no result could pass the gate
+    (unless `force`), and RunFailed where training or measuring fails.
     """
     started = time.monotonic()
     plan = make_plan(loaded)
@@ -50,6 +52,8 @@ def run(loaded: LoadedExperiment, store: Store, progress: Progress) -> Outcome:
         missing = [step for step in plan.steps() if not store.has(step)]
         if all(step.kind == "models" for step in missing):
             missing = []  # a model that nothing has to be trained or measured with
+        if missing and not force:
+            refuse_impossible(loaded, store)
         if missing:
             _make(loaded, plan, store, progress)
         compared = {pair.tuned: _compared(pair, plan, store) for pair in plan.pairs}

@@ -13,12 +13,9 @@ from rich.text import Text
 from harness.cli.overview import overview
 from harness.cli.places import command_line, experiment_argument, open_store, report_folder, store_option
 from harness.cli.progress import progress_to, quiet_environment
-from harness.estimate.amounts import Amounts
-from harness.estimate.prospects import gate_prospects, refuse_impossible
 from harness.experiment.cells import MOST_CONFIGURATIONS
 from harness.experiment.limit import limited
 from harness.experiment.load import load_cells
-from harness.fingerprints import source_fingerprints
 from harness.gate.verdict import Verdict
 from harness.pipeline import Outcome, run
 from harness.report.collect import collect
@@ -44,11 +41,7 @@ STYLE = {
 @click.option("--force", is_flag=True, help="Run also where no result could pass the gate.")
 @click.option("--yes", is_flag=True, help=f"Run a matrix of more than {MOST_CONFIGURATIONS} configurations.")
 def command(
-    experiment: Path,
-    overrides: tuple[str, ...],
-    store: Path | None,
-    limit: int | None,
-    **agreed: bool,
+    experiment: Path, overrides: tuple[str, ...], store: Path | None, limit: int | None, **agreed: bool
 ) -> int:
     """Train and measure what is missing, then compare, judge and report.
 
@@ -61,16 +54,12 @@ def command(
     if len(experiments) > 1:
         names = ", ".join(loaded.experiment.name for loaded in experiments)
         console.print(f"{len(experiments)} experiments: {names}", markup=False, highlight=False)
-    if limit is None and not agreed["force"]:
-        for loaded in experiments:
-            sources, opened = source_fingerprints(loaded.root), open_store(loaded, store)
-            refuse_impossible(gate_prospects(loaded, Amounts(opened, loaded.root), sources))
     following = command_line("gate", experiment, overrides) if limit is None else ""
     results = {}
     for loaded in experiments:
         opened = open_store(loaded, store)
         with progress_to(console) as progress:
-            outcome = run(loaded, opened, progress)
+            outcome = run(loaded, opened, progress, force=agreed["force"] or limit is not None)
         facts = collect(outcome.record, opened, loaded.experiment.gate, outcome.result)
         report = render_report(facts, report_folder(loaded))
         _close(console, outcome, report, following)

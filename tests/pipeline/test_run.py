@@ -268,6 +268,29 @@ def test_a_reader_that_goes_away_is_no_bug_and_no_verdict(finished: Project, com
     assert "bug" not in ended.stderr
 
 
+def test_a_gate_that_cannot_be_passed_is_refused_before_anything_runs(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.run("--set", "gate.max_drop_task=0.01") == 2
+
+    said = capsys.readouterr().err
+    assert "this gate cannot be passed, so nothing was run:" in said
+    assert "general/choice:" in said
+    assert "it takes 299, or max_drop_task = 0.0" in said
+    assert not list(project.store.glob("measurements/*"))
+    assert project.call("plan", str(project.file), "--set", "gate.max_drop_task=0.01") == 0
+    assert "the gate cannot be passed: general/choice:" in capsys.readouterr().out
+
+
+def test_a_gate_that_cannot_be_passed_is_no_reason_to_refuse_where_nothing_is_to_be_made(
+    finished: Project, tmp_path: Path
+) -> None:
+    copy = Project(tmp_path / "copy")
+    shutil.copytree(finished.root, copy.root)
+
+    assert copy.run("--set", "gate.max_drop_task=0.01") == 0
+
+
 def test_a_bug_is_exit_70_and_never_1(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise AssertionError("a bug")
