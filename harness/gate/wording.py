@@ -83,7 +83,8 @@ def _undecided(tuned: str, base: str, endpoint: Endpoint, policy: Gate) -> str:
     if kept and endpoint.measurable_drop:
         words += "; the drop itself is measurable"
     if not noise and _interval_alone_holds(endpoint):
-        words += f"; with this few changed answers the exact test decides, p {_p(endpoint.p_holds)}"
+        decides = "with changes this few or this skewed the exact or corrected test decides"
+        words += f"; {decides}, p {_p(endpoint.p_holds)}"
     if endpoint.items_needed is None:
         return words + "; at this value no number of items would settle it."
     return words + f"; about {endpoint.items_needed:,} items would settle it."

@@ -22,6 +22,7 @@ class Estimate(BaseModel):
 
     `wins` and `losses` (0→1, 1→0) are set for binary items and are all that Tango's method
     needs; the t family needs `standard_error` and `degrees_of_freedom`.
+    `skewness` is that of the independent draws' contributions, which a t test takes for 0.
     `n` counts what `wins` and `losses` count: items, or clusters where `warning` says so.
     `warning` is a sentence when the method is at the edge of what it can do (few clusters).
     """
@@ -38,6 +39,7 @@ class Estimate(BaseModel):
     degrees_of_freedom: float | None = None
     wins: int | None = None
     losses: int | None = None
+    skewness: float | None = None
     warning: str | None = None
 
 
@@ -58,6 +60,7 @@ def negated(estimate: Estimate) -> Estimate:
             "interval95": _mirrored(estimate.interval95),
             "wins": estimate.losses,
             "losses": estimate.wins,
+            "skewness": None if estimate.skewness is None else -estimate.skewness,
         }
     )
 

@@ -253,3 +253,55 @@ def test_more_clusters_at_the_same_scores_never_widen_the_interval(seed, items, 
         assert isinstance(few, Estimate)
         assert isinstance(larger, Estimate)
         assert larger.interval90.high - larger.interval90.low < few.interval90.high - few.interval90.low
+
+
+def skewed(draws: int, sign: float) -> Estimate:
+    """A few large changes among many small ones the other way."""
+    change = np.full(draws, -0.01 * sign)
+    change[: draws // 20] = 0.5 * sign
+    found = mean_difference(np.zeros(draws), change, singletons(draws))
+    assert isinstance(found, Estimate)
+    return found
+
+
+def test_a_few_large_losses_make_t_too_sure_and_the_corrected_test_is_not():
+    estimate = skewed(100, -1.0)
+    plain = stats.t.sf((estimate.value + 0.06) / estimate.standard_error, 99)
+
+    assert estimate.skewness == pytest.approx(float(stats.skew(-skewed_changes(100))), abs=1e-9)
+    assert p_above(estimate, -0.06) > plain
+    assert p_above(estimate, -0.06) == pytest.approx(p_below(skewed(100, 1.0), 0.06))
+
+
+def skewed_changes(draws: int) -> np.ndarray:
+    change = np.full(draws, -0.01)
+    change[: draws // 20] = 0.5
+    return change
+
+
+def test_skewness_is_that_of_the_clusters_and_duplicated_items_do_not_change_it():
+    base, tuned, groups = generated()
+    once, twice = (
+        mean_difference(np.tile(base, times), np.tile(tuned, times), np.tile(groups, times))
+        for times in (1, 2)
+    )
+    assert isinstance(once, Estimate)
+    assert isinstance(twice, Estimate)
+    assert once.skewness == pytest.approx(twice.skewness)
+    sums = np.bincount(groups, weights=(tuned - base) - (tuned - base).mean())
+    assert once.skewness == pytest.approx(float(stats.skew(sums)), abs=1e-9)
+
+
+def test_symmetric_changes_are_judged_by_t_alone():
+    change = np.concatenate([np.full(50, 0.2), np.full(50, -0.2), np.zeros(100)])
+    estimate = mean_difference(np.zeros(200), change, singletons(200))
+    assert isinstance(estimate, Estimate)
+    assert estimate.skewness == pytest.approx(0.0, abs=1e-12)
+    assert p_above(estimate, -0.03) == pytest.approx(float(stats.t.sf(0.03 / estimate.standard_error, 199)))
+
+
+def test_much_skew_on_few_draws_is_said():
+    assert (
+        skewed(40, 1.0).warning == "the differences are skewed and only 40 draws; the interval is approximate"
+    )
+    assert skewed(4000, 1.0).warning is None
