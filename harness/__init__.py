@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from harness.plan import make_plan as make_plan
     from harness.report.render import render_report as render_report
     from harness.store.artifacts import Store as Store
+    from harness.store.columns import columns as columns
     from harness.store.lm_eval_files import read_lm_eval as read_lm_eval
     from harness.store.measurements import Item as Item
     from harness.store.measurements import Measurement as Measurement
@@ -45,6 +46,7 @@ _HOMES = {
     "Store": "harness.store.artifacts",
     "UsageError": "harness.errors",
     "Verdict": "harness.gate.verdict",
+    "columns": "harness.store.columns",
     "compare": "harness.comparison.compare",
     "judge": "harness.gate.judge",
     "load_experiment": "harness.experiment.load",
