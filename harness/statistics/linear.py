@@ -27,9 +27,10 @@ FEWEST_DRAWS = 8
 FEW_DRAWS = 30
 # A variance made of fewer changes than this is luck: one change in 300 "certifies" anything.
 FEWEST_CHANGED = 5
-# Skewness over the root of the draws beyond which even the corrected test (evidence.py) is approximate:
-# at 5 % it passed 5.8 to 5.9 % in simulation.
-MUCH_SKEW = 0.12
+# Skewness over the root of the draws beyond which even the corrected test (evidence.py) is approximate: at
+# 5 % it passed 5.6 to 6.3 % in simulation. Less than two standard errors √(6/draws) of it may be chance.
+MUCH_SKEW = 0.1
+SURE_SKEW = 2.0
 _NOTHING = 1e-12
 
 
@@ -107,6 +108,6 @@ def t_estimate(value: float, influences: Floats, clusters: Codes, method: Method
 def _warning(draws: int, skew: float) -> str | None:
     if draws < FEW_DRAWS:
         return f"only {draws} independent draws; the interval is approximate"
-    if abs(skew) / math.sqrt(draws) > MUCH_SKEW:
+    if abs(skew) > max(MUCH_SKEW * math.sqrt(draws), SURE_SKEW * math.sqrt(6 / draws)):
         return f"the differences are skewed and only {draws:,} draws; the interval is approximate"
     return None

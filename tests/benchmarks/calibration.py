@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.statistics.estimates import Estimate, NoEstimate
+from harness.statistics.estimates import Estimate, NoEstimate, negated
 from harness.statistics.evidence import p_above
 from harness.statistics.linear import singletons
 from harness.statistics.means import mean_difference
@@ -69,7 +69,9 @@ class Outcome:
 
     @property
     def holds(self) -> bool:
-        covered = self.coverage is None or self.coverage >= LEAST_COVERAGE or self.warned > 0.5
+        if self.warned > 0.5:  # the method says itself that it is approximate
+            return True
+        covered = self.coverage is None or self.coverage >= LEAST_COVERAGE
         return covered and (self.false_pass is None or self.false_pass <= MOST_FALSE)
 
 
@@ -177,8 +179,7 @@ def outcome(setting: Setting, simulations: int) -> Outcome:
 def _claimed(estimate: Estimate, setting: Setting) -> bool:
     """Whether the gate would say that less than the margin is lost."""
     if setting.truth > 0:  # more bits are worse
-        mirrored = -estimate.interval90.high
-        return mirrored > -setting.margin
+        return p_above(negated(estimate), -setting.margin) < ALPHA
     return _p(estimate, -setting.margin) < ALPHA
 
 
