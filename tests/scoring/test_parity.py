@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,10 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from harness.models.loading import device
+from harness.models.norms import one_kernel_norms
 from harness.models.quiet import quiet_lm_eval
 from harness.scoring.forest import Shape
+from harness.scoring.halves import Halves
 from harness.scoring.language_model import TreeLM
 from tests.conftest import tiny_model, tiny_tokenizer
 
@@ -49,6 +52,26 @@ def test_log_likelihoods_and_greedy_flags_equal_hflm(kind: str) -> None:
     expected = theirs.loglikelihood(requests(), disable_tqdm=True)
     assert [score for score, _ in scored] == pytest.approx([score for score, _ in expected], abs=1e-3)
     assert [greedy for _, greedy in scored] == [greedy for _, greedy in expected]
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3", "olmo2", "gpt2"])
+def test_with_norms_in_one_kernel_as_on_a_gpu_the_numbers_are_hflms_too(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered = []
+
+    def fused(halves: Halves) -> AbstractContextManager[None]:
+        entered.append(halves)
+        return one_kernel_norms(halves.whole)
+
+    monkeypatch.setattr(Halves, "fused", fused)
+    ours, theirs = both(kind)
+
+    assert ours.engine == "tree"
+    scored = ours.loglikelihood(requests(), disable_tqdm=True)
+    expected = theirs.loglikelihood(requests(), disable_tqdm=True)
+    assert [score for score, _ in scored] == pytest.approx([score for score, _ in expected], abs=1e-3)
+    assert len(entered) == 2  # of the self-check, and of this
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3"])
