@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from harness import Gate, Measurement, Pair, UsageError, Verdict, columns, compare, judge
@@ -25,6 +28,17 @@ def test_columns_give_a_comparison_and_a_verdict() -> None:
     (task,) = comparison.tasks
     assert (task.n, task.wins, task.losses) == (100, 60, 20)
     assert judge(comparison, Gate()).verdict is Verdict.PASS
+
+
+def test_the_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+
+    exec(example, {})
+
+    assert capsys.readouterr().out.startswith(
+        "INCONCLUSIVE: too few items to tell whether tuned gains enough"
+    )
 
 
 def test_clusters_are_the_independent_draws() -> None:
