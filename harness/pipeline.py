@@ -15,8 +15,10 @@ from harness.comparison.compare import compare
 from harness.comparison.facts import Pair
 from harness.configurations import Configuration
 from harness.errors import MissingExtra
+from harness.estimate.amounts import Amounts
 from harness.estimate.prospects import refuse_impossible
 from harness.experiment.schema import LoadedExperiment
+from harness.fingerprints import source_fingerprints
 from harness.gate.stored import judged
 from harness.gate.verdict import GateResult
 from harness.plan import Plan, make_plan
@@ -47,13 +49,14 @@ def run(loaded: LoadedExperiment, store: Store, progress: Progress, force: bool 
     (unless `force`), and RunFailed where training or measuring fails.
     """
     started = time.monotonic()
-    plan = make_plan(loaded)
+    sources = source_fingerprints(loaded.root)
+    plan = make_plan(loaded, sources)
     with store.locked():
         missing = [step for step in plan.steps() if not store.has(step)]
         if all(step.kind == "models" for step in missing):
             missing = []  # a model that nothing has to be trained or measured with
         if missing and not force:
-            refuse_impossible(loaded, store)
+            refuse_impossible(loaded, Amounts(store, loaded.root), sources)
         if missing:
             _make(loaded, plan, store, progress)
         compared = {pair.tuned: _compared(pair, plan, store) for pair in plan.pairs}

@@ -11,12 +11,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.cli.lm_eval_results import Asked, compared, judged, policy_of
+from harness.cli.gate import as_text
+from harness.cli.lm_eval_results import Asked, compared, policy_of
 from harness.cli.places import experiment_argument, for_each, open_store, store_option
 from harness.comparison.facts import Comparison, MetricFacts
 from harness.errors import EXIT_NO_VERDICT, EXIT_PASS, UsageError
 from harness.experiment.load import load_experiments
-from harness.experiment.schema import LoadedExperiment
+from harness.experiment.schema import Gate, LoadedExperiment
+from harness.gate.formats import as_json
+from harness.gate.judge import gate, judge
 from harness.gate.stored import stored_comparisons, stored_run
 from harness.report.inert import visible
 
@@ -32,7 +35,7 @@ PIPE_WIDTH = 160
 @click.option("--primary", metavar="METRIC", help="Decides in every task that has it, as acc_norm.")
 @click.option("--cluster", metavar="FIELD", help="Documents with the same value are one independent draw.")
 @click.option("--other-prompts", is_flag=True, help="Prompts and tokenizers may differ: join by document.")
-@click.option("--json", "as_document", is_flag=True, help="As `harness gate --format json`.")
+@click.option("--json", is_flag=True, help="As `harness gate --format json`.")
 def command(
     experiment: Path, tuned: Path | None, overrides: tuple[str, ...], store: Path | None, **options: Any
 ) -> int:
@@ -44,7 +47,9 @@ def command(
     exit code is that of `harness gate`.
     """
     if tuned is not None:
-        return _of_lm_eval(experiment, tuned, Asked(policy=overrides, **options))
+        policy, as_document = policy_of(overrides), options.pop("json")
+        asked = Asked(**options)
+        return _judged(compared(experiment, tuned, asked), policy, as_document, bool(asked.domain))
     given = [name.replace("_", "-") for name, value in options.items() if value]
     if given:
         raise UsageError(f"--{given[0]} is for two folders of lm-eval's results: harness compare BASE TUNED")
@@ -66,17 +71,17 @@ def _of_experiment(experiment: Path, overrides: tuple[str, ...], store: Path | N
     return for_each(experiments, show)
 
 
-def _of_lm_eval(base: Path, tuned: Path, asked: Asked) -> int:
-    policy = policy_of(asked.policy)
-    comparison = compared(base, tuned, asked)
-    if not asked.as_document:
-        _show(comparison, _console())
-    if not asked.domain and not asked.as_document:
+def _judged(comparison: Comparison, policy: Gate, as_document: bool, has_domain: bool) -> int:
+    result = gate([judge(comparison, policy)], policy)
+    if as_document:
+        click.echo(as_json(result), nl=False)
+        return result.exit_code
+    _show(comparison, _console())
+    if not has_domain:
         print("For a verdict name what must gain: --domain TASK. All other tasks must not lose.")
         return EXIT_NO_VERDICT if comparison.problems else EXIT_PASS
-    text, code = judged(comparison, policy, asked)
-    click.echo(text if asked.as_document else visible(text), nl=False)
-    return code
+    click.echo(visible(as_text(result)), nl=False)
+    return result.exit_code
 
 
 def _console() -> Console:

@@ -11,13 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.cli.gate import as_text
 from harness.comparison.compare import compare
 from harness.comparison.facts import Comparison, Pair, Role
 from harness.errors import UsageError
 from harness.experiment.schema import Gate
-from harness.gate.formats import as_json
-from harness.gate.judge import gate, judge
 from harness.report.inert import visible
 from harness.store.lm_eval_files import read_lm_eval
 from harness.store.measurements import Measurement
@@ -25,14 +22,12 @@ from harness.store.measurements import Measurement
 
 @dataclass(frozen=True)
 class Asked:
-    """domain: names or globs of the tasks that must gain. policy: `gate.KEY=VALUE`, as `--set` has it."""
+    """domain: names or globs of the tasks that must gain."""
 
     domain: tuple[str, ...]
     primary: str | None
     cluster: str | None
     other_prompts: bool
-    as_document: bool
-    policy: tuple[str, ...] = ()
 
     def suite_of(self, task: str) -> str:
         return "domain" if any(fnmatchcase(task, each) for each in self.domain) else "general"
@@ -59,12 +54,6 @@ def compared(base: Path, tuned: Path, asked: Asked) -> Comparison:
             roles=_roles(before),
         ),
     )
-
-
-def judged(comparison: Comparison, policy: Gate, asked: Asked) -> tuple[str, int]:
-    """The gate's text or document, and its exit code."""
-    result = gate([judge(comparison, policy)], policy)
-    return (as_json(result) if asked.as_document else as_text(result)), result.exit_code
 
 
 def _roles(measurements: Sequence[Measurement]) -> dict[str, Role]:

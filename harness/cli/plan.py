@@ -20,7 +20,7 @@ from harness.estimate.memory import Memory
 from harness.estimate.quantities import Quantity, total
 from harness.experiment.load import load_experiments
 from harness.gate.lint import ASSUMED_FLIPS, chance_to_pass
-from harness.gate.wording import number
+from harness.gate.wording import size
 from harness.report.inert import visible
 
 SCHEMA = "harness.plan/1"
@@ -98,8 +98,8 @@ def _power(experiment: PlannedExperiment, named: bool) -> Iterator[tuple[str, st
         if each.impossible:
             yield f"⚠ {prefix}the gate cannot be passed: {each.place}: {each.impossible}", "bold red"
         elif each.certifies is not None and each.passes is not None:
-            told = f"certifies drops above {number('rate', each.certifies).lstrip('+')}, limit "
-            limit = number("rate", each.limit).lstrip("+")
+            told = f"certifies drops above {size('rate', each.certifies)}, limit "
+            limit = size("rate", each.limit)
             style = "" if each.certifies <= each.limit else "yellow"
             yield f"{prefix}{each.place}: {each.items:,} items, {told}{limit}", style
         if each.caution:

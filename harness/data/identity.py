@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from harness.store.measurements import told_apart
 
 
 def item_id(document: Mapping[str, Any]) -> str:
@@ -17,13 +18,7 @@ def item_id(document: Mapping[str, Any]) -> str:
 
 def item_ids(documents: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """An id for each document; the second identical one ends in #1, the third in #2."""
-    seen: Counter[str] = Counter()
-    ids = []
-    for document in documents:
-        identity = item_id(document)
-        ids.append(f"{identity}#{seen[identity]}" if seen[identity] else identity)
-        seen[identity] += 1
-    return tuple(ids)
+    return tuple(told_apart(map(item_id, documents)))
 
 
 def _plain(value: Any) -> Any:

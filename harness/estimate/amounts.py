@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -154,8 +154,7 @@ def _of_task(task: Task, root: Path) -> TaskAmounts:
     return TaskAmounts(test=_of_items(task, rows.test), validation=_of_items(task, rows.validation))
 
 
-def _of_items(task: Task, rows: Iterable[Mapping[str, Any]]) -> Amount:
-    rows = tuple(rows)
+def _of_items(task: Task, rows: Sequence[Mapping[str, Any]]) -> Amount:
     asked = [_requests(task, row) for row in rows]
     sizes = [sum(requests) for requests in asked]
     answers = task.max_new_tokens * len(asked) if task.kind == "qa" else 0
@@ -165,7 +164,7 @@ def _of_items(task: Task, rows: Iterable[Mapping[str, Any]]) -> Amount:
         bytes=sum(sizes),
         tokens=answers,
         longest=max(sizes, default=0),
-        draws=len({str(row.get(task.cluster)) for row in rows}) if task.cluster else len(rows),
+        draws=len({str(render(task.cluster, row)) for row in rows}) if task.cluster else len(rows),
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harness.configurations import Configuration
-from harness.estimate.amounts import Amounts
 from harness.estimate.memory import Memory
 from harness.estimate.prospects import gate_prospects
 from harness.estimate.quantities import Note, Quantity, told, total
@@ -105,7 +104,7 @@ def estimate(
             loaded.experiment.name,
             plan.key,
             tuple(planning.groups(loaded, plan)),
-            gate_prospects(loaded, Amounts(store, loaded.root), sources),
+            gate_prospects(loaded, forecast.amounts(loaded), sources),
         )
         for loaded, plan in zip(experiments, plans, strict=True)
     )

@@ -6,9 +6,8 @@ from harness.errors import UsageError
 from harness.estimate.amounts import Amounts, NotCounted
 from harness.experiment.metrics import METRICS
 from harness.experiment.schema import LoadedExperiment, Task
-from harness.fingerprints import SourceFingerprints, source_fingerprints, task_inputs
+from harness.fingerprints import SourceFingerprints, task_inputs
 from harness.gate.lint import Counted, Prospect, prospects
-from harness.store.artifacts import Store
 
 
 def gate_prospects(
@@ -28,9 +27,9 @@ def gate_prospects(
     return prospects(tasks, loaded.experiment.gate)
 
 
-def refuse_impossible(loaded: LoadedExperiment, store: Store) -> None:
+def refuse_impossible(loaded: LoadedExperiment, amounts: Amounts, sources: SourceFingerprints) -> None:
     """Raises UsageError for a gate that no measurement of these items could pass where nothing is lost."""
-    found = gate_prospects(loaded, Amounts(store, loaded.root), source_fingerprints(loaded.root))
+    found = gate_prospects(loaded, amounts, sources)
     reasons = [f"{each.place}: {each.impossible}" for each in found if each.impossible]
     if reasons:
         raise UsageError(

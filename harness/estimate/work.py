@@ -88,9 +88,12 @@ class Forecast:
         return Work(tokens, seconds, self._peaks[made.loading])
 
     def _tokens(self, loaded: LoadedExperiment) -> Tokens:
-        amounts = self._amounts.setdefault(loaded.root, Amounts(self.store, loaded.root))
         data = loaded.experiment.data
-        return Tokens(self.records, amounts, data.train if data else None)
+        return Tokens(self.records, self.amounts(loaded), data.train if data else None)
+
+    def amounts(self, loaded: LoadedExperiment) -> Amounts:
+        """What the sources below its root hold, each read once."""
+        return self._amounts.setdefault(loaded.root, Amounts(self.store, loaded.root))
 
     def _size(self, configuration: Configuration, identity: str) -> ModelSize | None:
         if identity not in self._sizes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from numbers import Real
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -69,3 +71,53 @@ METRICS_OF_KIND: dict[str, tuple[str, ...]] = {
     "qa": ("token_f1", "exact_match"),
     "perplexity": ("bits_per_byte", "perplexity", "word_perplexity"),
 }
+
+# lm-eval metrics that are not means of item scores, by their own names.
+_RATIOS = {
+    "bits_per_byte": Metric(
+        name="bits_per_byte", title="bits per byte", higher_is_better=False, unit="bits", aggregate="ratio"
+    ),
+    "byte_perplexity": Metric(
+        name="byte_perplexity",
+        title="perplexity (per byte)",
+        higher_is_better=False,
+        unit="perplexity",
+        aggregate="exp_ratio",
+    ),
+    "word_perplexity": METRICS["word_perplexity"],
+    # Of a loglikelihood task such as lambada: exp of the mean negative log-likelihood of a target.
+    "perplexity": Metric(
+        name="perplexity",
+        title="perplexity (per target)",
+        higher_is_better=False,
+        unit="perplexity",
+        aggregate="exp_ratio",
+    ),
+}
+# Those known to lie in [0, 1].
+_RATES = {"acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "em", "pass@1"}
+
+
+def lm_eval_metric(name: str, key: str, higher_is_better: bool) -> Metric:
+    """lm-eval's metric `name`, here called `key`: a ratio, a rate, or a score never averaged with rates."""
+    if name in _RATIOS:
+        return _RATIOS[name].model_copy(update={"name": key})
+    unit: Unit = "rate" if name in _RATES or name.endswith("_acc") else "score"
+    return Metric(name=key, title=key, higher_is_better=higher_is_better, unit=unit)
+
+
+def item_score(metric: Metric, value: Any) -> tuple[float, float | None] | None:
+    """Score and weight of one item, from what lm-eval's `process_results` says of it; None for no number.
+
+    Of a pair (log-likelihood, units) the score is nats (bits) per unit and the weight the number of units.
+    """
+    if metric.aggregate in ("ratio", "exp_ratio") and isinstance(value, tuple | list):
+        if len(value) != 2 or not all(isinstance(part, Real) for part in value):
+            return None
+        loglikelihood, units = value
+        scale = math.log(2) if metric.unit == "bits" else 1.0
+        return (-float(loglikelihood) / (units * scale), float(units)) if units else None
+    if not isinstance(value, Real):
+        return None
+    # lm-eval's perplexity of one item is its log-likelihood.
+    return -float(value) if metric.aggregate == "exp_ratio" else float(value), None

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from harness.comparison.facts import Role
 from harness.experiment.schema import Gate
-from harness.gate.wording import number
+from harness.gate.wording import number, size
 from harness.statistics.distributions import quantile, upper_tail
 from harness.statistics.linear import FEWEST_CHANGED, FEWEST_DRAWS
-from harness.statistics.power import binary_margin, certifiable_margin, zero_flip_items
+from harness.statistics.power import binary_margin, certifiable_margin, zero_flip_items, zero_flip_margin
 
 # Share of answers that a tuned model flips where nobody has measured it.
 ASSUMED_FLIPS = 0.10
@@ -95,10 +95,7 @@ def _kept(task: Counted, policy: Gate) -> Prospect:
         f"{task.suite}/{task.task}",
         task.items,
         limit,
-        max(
-            binary_margin(task.items, ASSUMED_FLIPS, alpha),
-            0.0 if clustered else 1 - alpha ** (1 / task.items),
-        ),
+        binary_margin(task.items, ASSUMED_FLIPS, alpha),
         0.0 if why else _passes(limit, math.sqrt(ASSUMED_FLIPS / task.items), alpha),
         why,
         _unexcluded(task, limit, needed, alpha) if short and why is None else None,
@@ -107,9 +104,9 @@ def _kept(task: Counted, policy: Gate) -> Prospect:
 
 def _unexcluded(task: Counted, limit: float, needed: int, alpha: float) -> str:
     unit = "items" if task.draws == task.items else "independent clusters"
-    would = math.ceil(1000 * (1 - math.pow(alpha, 1 / task.draws))) / 1000
+    would = math.ceil(1000 * zero_flip_margin(task.draws, alpha)) / 1000
     return (
-        f"{task.draws:,} {unit} cannot exclude a drop of {number('rate', limit).lstrip('+')} "
+        f"{task.draws:,} {unit} cannot exclude a drop of {size('rate', limit)} "
         f"where not one answer changes: it takes {needed:,}, or max_drop_task = {would:g}"
     )
 

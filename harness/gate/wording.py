@@ -28,6 +28,11 @@ def number(unit: str, value: float, suffix: bool = True) -> str:
     return text.replace("-", _MINUS) + (name if suffix else "")
 
 
+def size(unit: str, value: float) -> str:
+    """A number that has no direction, as a margin or a width."""
+    return number(unit, value).lstrip("+")
+
+
 def passed(tuned: str, base: str, answers: Answers, policy: Gate) -> str:
     gain = hardest(answers.domain)
     others = f" (and on {len(answers.domain) - 1} more)" if len(answers.domain) > 1 else ""
@@ -112,7 +117,7 @@ def _noise(endpoint: Endpoint, base: str) -> str:
     """Where the limit lies within the noise: how far that reaches."""
     if endpoint.within_noise is None:
         return ""
-    reach = number(endpoint.unit, endpoint.within_noise).lstrip("+")
+    reach = size(endpoint.unit, endpoint.within_noise)
     return f"scoring {base} twice may alone change this by ±{reach}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.data.identity import item_ids
-from harness.experiment.metrics import Metric
+from harness.experiment.metrics import Metric, item_score
 from harness.models.quiet import quiet_lm_eval
 from harness.store.measurements import Item
 from harness.tasks.compile import CompiledTask, field
@@ -121,15 +120,11 @@ def _scores(
         metric = metrics.get(name)
         if metric is None or metric.aggregate == "macro_f1":
             continue  # macro-F1 is computed from gold and predicted labels
-        if metric.aggregate in ("ratio", "exp_ratio") and isinstance(value, tuple):
-            loglikelihood, units = value
-            scale = math.log(2) if metric.unit == "bits" else 1.0
-            if units:
-                scores[name] = -float(loglikelihood) / (units * scale)
-                weights[name] = float(units)
-        elif isinstance(value, (int, float, np.number)):
-            # lm-eval's perplexity of one item is its log-likelihood.
-            scores[name] = -float(value) if metric.aggregate == "exp_ratio" else float(value)
+        found = item_score(metric, value)
+        if found is not None:
+            scores[name], weight = found
+            if weight is not None:
+                weights[name] = weight
     return scores, weights
 
 

@@ -50,7 +50,10 @@ def changed_clusters(differences: Floats, clusters: Codes) -> int:
 
 def standard_error(influences: Floats, clusters: Codes) -> float:
     """Cluster-robust standard error of the estimate with these influences; needs two clusters."""
-    sums = _sums(influences, clusters)
+    return _error(_sums(influences, clusters))
+
+
+def _error(sums: Floats) -> float:
     return math.sqrt(sums.size / (sums.size - 1) * float(np.sum(sums**2)))
 
 
@@ -59,11 +62,9 @@ def _sums(influences: Floats, clusters: Codes) -> Floats:
     return np.bincount(codes, weights=influences).astype(np.float64)
 
 
-def skewness(influences: Floats, clusters: Codes) -> float:
-    """Third standardised moment of the influences' cluster sums, which add up to zero."""
-    sums = _sums(influences, clusters)
-    spread = float(np.mean(sums**2))
-    return float(np.mean(sums**3)) / spread**1.5 if spread > 0 else 0.0
+def _skewness(sums: Floats) -> float:
+    """Third standardised moment of cluster sums that add up to zero and are not all zero."""
+    return float(np.mean(sums**3) / np.mean(sums**2) ** 1.5)
 
 
 def t_interval(value: float, error: float, degrees_of_freedom: float | None, level: float) -> Interval:
@@ -85,12 +86,12 @@ def t_estimate(value: float, influences: Floats, clusters: Codes, method: Method
     refusal = too_few_draws(clusters)
     if refusal:
         return refusal
-    error = standard_error(influences, clusters)
+    sums = _sums(influences, clusters)
+    error = _error(sums)
     if error < _NOTHING:
         # Trap: a t test of all-equal differences gives p = 0, so five items would prove anything.
         return NoEstimate(reason="the differences do not vary, so their uncertainty cannot be estimated")
-    draws = cluster_count(clusters)
-    skew = skewness(influences, clusters)
+    draws, skew = sums.size, _skewness(sums)
     return Estimate(
         value=value,
         interval90=t_interval(value, error, draws - 1, 0.90),

@@ -16,12 +16,17 @@ def certifiable_margin(standard_error: float, independent: int, alpha: float = 0
     (z_alpha + z_power) · SE, for binary items 2.49·sqrt(q/n) with q the share that flipped; and
     never below the margin at which even zero flips among `independent` draws would not do.
     """
-    return max(_separation(alpha) * standard_error, 1.0 - math.pow(alpha, 1.0 / independent))
+    return max(_separation(alpha) * standard_error, zero_flip_margin(independent, alpha))
 
 
 def binary_margin(n: int, discordance: float, alpha: float = 0.05) -> float:
     """certifiable_margin of `n` independent binary items of which the share `discordance` flips."""
     return certifiable_margin(math.sqrt(discordance / n), n, alpha)
+
+
+def zero_flip_margin(n: int, alpha: float = 0.05) -> float:
+    """The smallest drop that `n` items exclude when not one of them flips."""
+    return 1.0 - math.pow(alpha, 1.0 / n)
 
 
 def zero_flip_items(margin: float, alpha: float = 0.05) -> int:

@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
-from harness.experiment.metrics import METRICS, Metric
-from harness.store.measurements import Item, Measurement
+from harness.experiment.metrics import Metric, item_score, lm_eval_metric
+from harness.store.artifacts import fingerprint, without_nan
+from harness.store.measurements import Item, Measurement, told_apart
 
 SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
 KINDS = {
@@ -26,14 +25,6 @@ KINDS = {
     "loglikelihood_rolling": "perplexity",
     "loglikelihood": "multiple_choice",
 }
-# lm-eval's metrics whose value of an item is (log-likelihood, length), and what they are here.
-RATIOS = {
-    "bits_per_byte": (METRICS["bits_per_byte"], -1 / math.log(2)),
-    "byte_perplexity": (Metric(**{**dict(METRICS["perplexity"]), "title": "perplexity (per byte)"}), -1.0),
-    "word_perplexity": (METRICS["word_perplexity"], -1.0),
-}
-# … and those whose value is a log-likelihood: exp(-mean) is reported.
-EXPONENTS = {"perplexity": METRICS["perplexity"]}
 # What both runs must have in common, by its place in the results file.
 CONDITIONS = {
     "lm-eval version": ("lm_eval_version",),
@@ -130,9 +121,11 @@ def _samples(file: Path) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(stream, 1):
             try:
                 sample = json.loads(line)
-                yield {**sample, "doc_id": sample["doc_id"], "metrics": list(sample["metrics"])}
-            except (ValueError, KeyError, TypeError) as error:
-                raise UsageError(f"{file}:{number} is no sample of lm-eval's: {error!r}") from error
+                if not {"doc_id", "metrics"} <= sample.keys():
+                    raise ValueError("it has no doc_id or no metrics")
+            except (ValueError, AttributeError) as error:
+                raise UsageError(f"{file}:{number} is no sample of lm-eval's: {error}") from error
+            yield sample
 
 
 def _conditions(about: Mapping[str, Any], task: str) -> dict[str, str]:
@@ -163,7 +156,7 @@ def _columns(run: _Run, samples: Sequence[Mapping[str, Any]], directions: Mappin
             values.setdefault(name, (metric, []))[1].append((sample["doc_id"], sample.get(metric)))
     columns = _Columns({}, {}, {})
     for name, (metric, pairs) in values.items():
-        _add(columns, name, metric, pairs, directions.get(metric, True))
+        _add(columns, lm_eval_metric(metric, name, directions.get(metric) is not False), pairs)
     if not columns.metrics:
         raise UsageError(
             f"{run.file} has no metric with a value for each item ({', '.join(values) or 'none'})"
@@ -171,54 +164,39 @@ def _columns(run: _Run, samples: Sequence[Mapping[str, Any]], directions: Mappin
     return columns
 
 
-def _add(columns: _Columns, name: str, metric: str, pairs: Sequence[tuple[Any, Any]], higher: bool) -> None:
-    """One metric, where its items have numbers: those of corpus metrics (BLEU, F1 of labels) have not."""
-    if metric in RATIOS and all(_is_pair(value) for _, value in pairs):
-        kind, factor = RATIOS[metric]
-        columns.metrics[name] = kind.model_copy(update={"name": name})
-        for item, (loglikelihood, length) in pairs:
-            columns.scores.setdefault(item, {})[name] = factor * loglikelihood / length
-            columns.weights.setdefault(item, {})[name] = float(length)
+def _add(columns: _Columns, metric: Metric, pairs: Sequence[tuple[Any, Any]]) -> None:
+    """One metric, where its items have scores: those of a whole corpus (BLEU, F1 of labels) have not."""
+    found = {item: score for item, value in pairs if (score := item_score(metric, value)) is not None}
+    if not found:
         return
-    known = [(item, float(value)) for item, value in pairs if isinstance(value, int | float)]
-    if not known or len(known) < sum(value is not None for _, value in pairs):
-        return
-    if metric in EXPONENTS:
-        columns.metrics[name] = EXPONENTS[metric].model_copy(update={"name": name})
-        sign = -1.0
-    else:
-        rate = all(0 <= value <= 1 or math.isnan(value) for _, value in known)
-        columns.metrics[name] = Metric(
-            name=name, title=name, higher_is_better=higher, unit="rate" if rate else "score"
-        )
-        sign = 1.0
-    for item, value in known:
-        columns.scores.setdefault(item, {})[name] = sign * value
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(isinstance(one, int | float) for one in value)
+    if metric.unit == "score" and all(0 <= value <= 1 or math.isnan(value) for value, _ in found.values()):
+        metric = metric.model_copy(update={"unit": "rate"})
+    columns.metrics[metric.name] = metric
+    for item, (value, weight) in found.items():
+        columns.scores.setdefault(item, {})[metric.name] = value
+        if weight is not None:
+            columns.weights.setdefault(item, {})[metric.name] = weight
 
 
 def _items(
     run: _Run, samples: Sequence[Mapping[str, Any]], columns: _Columns, cluster: str | None
 ) -> Iterator[Item]:
-    """One for each document, named by its content: equal documents get "#1", "#2" …"""
-    seen: Counter[str] = Counter()
-    done = set()
+    """One for each document, named by its content; of several filters the first has what was asked."""
+    first: dict[Any, Mapping[str, Any]] = {}
     for sample in samples:
-        if sample["doc_id"] in done:
-            continue
-        done.add(sample["doc_id"])
-        name = sample.get("doc_hash") or _hash(sample.get("doc"))
-        seen[name] += 1
+        first.setdefault(sample["doc_id"], sample)
+    names = told_apart(
+        sample.get("doc_hash") or fingerprint({"doc": without_nan(sample.get("doc"))})
+        for sample in first.values()
+    )
+    for name, (document, sample) in zip(names, first.items(), strict=True):
         prompt, choices = _asked(sample.get("arguments"))
         yield Item(
-            item=name if seen[name] == 1 else f"{name}#{seen[name] - 1}",
-            prompt_hash=sample.get("prompt_hash") or _hash(prompt),
+            item=name,
+            prompt_hash=sample.get("prompt_hash") or fingerprint({"prompt": prompt}),
             prompt=prompt,
-            scores=columns.scores.get(sample["doc_id"], {}),
-            weights=columns.weights.get(sample["doc_id"], {}),
+            scores=columns.scores.get(document, {}),
+            weights=columns.weights.get(document, {}),
             cluster=None if cluster is None else _cluster(run, sample, cluster),
             gold=str(sample.get("target")),
             predicted=_answer(sample, choices),
@@ -250,7 +228,3 @@ def _answer(sample: Mapping[str, Any], choices: Sequence[str]) -> str | None:
         likely = [float(answer[0]) if isinstance(answer, list) else math.nan for answer in answers]
         return None if any(map(math.isnan, likely)) else choices[likely.index(max(likely))]
     return answers[0] if answers and isinstance(answers[0], str) else None
-
-
-def _hash(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

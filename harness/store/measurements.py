@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,14 @@ class Measurement:
     cost: Mapping[str, float] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     noise: Noise | None = None
+
+
+def told_apart(names: Iterable[str]) -> Iterator[str]:
+    """Names of items: the second of equal ones ends in #1, the third in #2."""
+    seen: Counter[str] = Counter()
+    for name in names:
+        yield f"{name}#{seen[name]}" if seen[name] else name
+        seen[name] += 1
 
 
 def append_items(path: Path, items: Iterable[Item]) -> None:

@@ -15,7 +15,7 @@ from lm_eval.tasks import TaskManager
 
 from harness.errors import Problem, RunFailed, UsageError
 from harness.experiment.located import read_located
-from harness.experiment.metrics import METRICS, Metric, Unit
+from harness.experiment.metrics import Metric, lm_eval_metric
 from harness.experiment.schema import Suite, Task
 from harness.models.quiet import quiet_lm_eval
 
@@ -112,7 +112,7 @@ def registered_metrics(leaves: Sequence[Any]) -> dict[str, Metric]:
     """What the metrics that all leaves have mean, by the names that their items use."""
     per_leaf = [
         {
-            metric_key(metric, filter_name, leaf): _metric(
+            metric_key(metric, filter_name, leaf): lm_eval_metric(
                 metric, metric_key(metric, filter_name, leaf), better
             )
             for metric, better in leaf.higher_is_better().items()
@@ -132,37 +132,3 @@ def filter_names(lm_task: Any) -> list[str]:
 def metric_key(metric: str, filter_name: str, lm_task: Any) -> str:
     """lm-eval's "exact_match,strict-match" where a task has several filters, else the metric's own name."""
     return f"{metric},{filter_name}" if len(lm_task._filters) > 1 else metric
-
-
-# lm-eval metrics that are not means of item scores, by their own names.
-_RATIOS = {
-    "bits_per_byte": Metric(
-        name="bits_per_byte", title="bits per byte", higher_is_better=False, unit="bits", aggregate="ratio"
-    ),
-    "byte_perplexity": Metric(
-        name="byte_perplexity",
-        title="perplexity (per byte)",
-        higher_is_better=False,
-        unit="perplexity",
-        aggregate="exp_ratio",
-    ),
-    "word_perplexity": METRICS["word_perplexity"],
-    # Of a loglikelihood task such as lambada: exp of the mean negative log-likelihood of a target.
-    "perplexity": Metric(
-        name="perplexity",
-        title="perplexity (per target)",
-        higher_is_better=False,
-        unit="perplexity",
-        aggregate="exp_ratio",
-    ),
-}
-# Those known to lie in [0, 1].
-_RATES = {"acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "em", "pass@1"}
-
-
-def _metric(name: str, key: str, higher_is_better: bool) -> Metric:
-    """A ratio, a rate, or a score that is shown and never averaged with rates."""
-    if name in _RATIOS:
-        return _RATIOS[name].model_copy(update={"name": key})
-    unit: Unit = "rate" if name in _RATES or name.endswith("_acc") else "score"
-    return Metric(name=key, title=key, higher_is_better=higher_is_better, unit=unit)

@@ -85,9 +85,8 @@ def settings() -> Iterator[Setting]:
 def _binary() -> Iterator[Setting]:
     """Independent items: wins, losses and ties are one trinomial draw."""
     for n in ITEMS:
-        for discordance in DISCORDANCE:
-            for truth in (0.0, -MARGIN):
-                both = max(discordance, abs(truth))
+        for truth in (0.0, -MARGIN):
+            for both in sorted({max(discordance, abs(truth)) for discordance in DISCORDANCE}):
                 rates = ((both + truth) / 2, (both - truth) / 2)
 
                 def draw(generator: np.random.Generator, n: int = n, rates: Any = rates) -> Found:

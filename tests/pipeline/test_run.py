@@ -282,6 +282,18 @@ def test_a_gate_that_cannot_be_passed_is_refused_before_anything_runs(
     assert "the gate cannot be passed: general/choice:" in capsys.readouterr().out
 
 
+def test_clusters_that_a_template_names_are_counted_one_by_one(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = project.root / "domain.toml"
+    text = suite.read_text(encoding="utf-8")
+    assert 'cluster = "n"' in text
+    suite.write_text(text.replace('cluster = "n"', 'cluster = "number {{ n }}"'), encoding="utf-8")
+
+    assert project.call("plan", str(project.file)) == 0
+    assert "cannot be passed" not in capsys.readouterr().out
+
+
 def test_a_gate_that_cannot_be_passed_is_no_reason_to_refuse_where_nothing_is_to_be_made(
     finished: Project, tmp_path: Path
 ) -> None:

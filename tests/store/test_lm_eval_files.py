@@ -242,6 +242,33 @@ def test_options_for_lm_evals_results_are_refused_for_an_experiment(
     assert "--domain is for two folders of lm-eval's results" in capsys.readouterr().err
 
 
+def test_the_option_that_is_refused_is_named_as_it_was_typed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert compare(tmp_path / "x.toml", "--json") == 2
+    assert "--json is for two folders of lm-eval's results" in capsys.readouterr().err
+
+
+def test_a_metric_of_which_lm_eval_knows_no_direction_is_better_higher(tmp_path: Path) -> None:
+    folder = write(tmp_path, right(1, 2), higher_is_better={"quiz": {"acc": None}})
+
+    (measured,) = read_lm_eval(folder, "base", general)
+
+    assert measured.metrics["acc"].higher_is_better
+
+
+def test_an_empty_text_is_missing_and_no_division_by_zero(tmp_path: Path) -> None:
+    texts = [sample(k, metrics=["bits_per_byte"], bits_per_byte=[-8.0 * k, 4 * k]) for k in range(3)]
+
+    (measured,) = read_lm_eval(write(tmp_path, texts), "base", general)
+
+    assert [dict(item.weights) for item in measured.items] == [
+        {},
+        {"bits_per_byte": 4.0},
+        {"bits_per_byte": 8.0},
+    ]
+
+
 def test_markup_in_names_is_only_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = write(tmp_path / "[red]a\x1b[31m", right(5, 10), task="[blink]quiz\x1b[0m")
     tuned = write(tmp_path / "b", right(9, 10), task="[blink]quiz\x1b[0m")
