@@ -117,6 +117,12 @@ def _pairs(configurations: list[Configuration], loaded: LoadedExperiment) -> Ite
         for name, task in entry.suite.task.items()
         if not task.gate
     )
+    likelihood = {
+        (entry.suite.name, name): task.likelihood
+        for entry in loaded.suites
+        for name, task in entry.suite.task.items()
+        if task.likelihood is not None
+    }
     for entry in configurations:
         if entry.base is not None:
             yield Pair(
@@ -125,6 +131,7 @@ def _pairs(configurations: list[Configuration], loaded: LoadedExperiment) -> Ite
                 differs_in=CHANGES[entry.recipe.method] if entry.recipe else "quantization",
                 roles=roles,
                 ungated=ungated,
+                likelihood=likelihood,
                 declared=_declared(entry),
             )
 

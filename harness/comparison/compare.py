@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from harness.comparison.answer_form import with_form
 from harness.comparison.differences import task_facts
 from harness.comparison.facts import Comparison, Pair, SuiteFacts, TaskFacts
 from harness.comparison.pairing import pair_problems, pair_tasks
@@ -24,7 +25,8 @@ def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pai
     problems = pair_problems(base, tuned, pair)
     if problems:
         return facts.model_copy(update={"problems": problems})
-    tasks = tuple(task_facts(task, pair) for task in pair_tasks(base, tuned, pair))
+    paired = pair_tasks(base, tuned, pair)
+    tasks = tuple(with_form(task_facts(task, pair), task, paired, pair) for task in paired)
     general = [task for task in tasks if task.role == "general"]
     return facts.model_copy(
         update={
