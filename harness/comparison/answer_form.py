@@ -46,7 +46,7 @@ def with_form(facts: TaskFacts, task: PairedTask, paired: Sequence[PairedTask], 
         return facts.model_copy(update={"form": form.model_copy(update={"no_losses": why_not})})
     counts = Counter(losses.values())
     counted = LossCounts(
-        likelihood=named, form=counts["format"], ability=counts["ability"], both=counts["both"]
+        likelihood=named, format=counts["format"], ability=counts["ability"], both=counts["both"]
     )
     flips = facts.flips
     if primary == _RIGHT:
@@ -80,7 +80,7 @@ def _truncated(item: Item) -> bool | None:
 
 
 def _unparsed(item: Item, primary: str) -> bool | None:
-    """Whether no answer could be read: by the task's own metric, or by the filter that the primary one uses."""
+    """Whether no answer could be read: by the task's own metric, or by the primary metric's filter."""
     if PARSED in item.scores:
         return item.scores[PARSED] == 0.0
     unread = item.responses[0].get("unread") or {}

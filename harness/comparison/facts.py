@@ -116,14 +116,14 @@ class FormRates(_Fact):
 class LossCounts(_Fact):
     """Answers that the base got right by writing and the tuned side did not, by what was lost.
 
-    form:    by likelihood the tuned side still picks the right option
+    format:  by likelihood the tuned side still picks the right option
     ability: it does not, and an option was written, a wrong one
     both:    it does not, and no option can be read in what it wrote
     likelihood: the task that scored the items by likelihood
     """
 
     likelihood: str
-    form: int
+    format: int
     ability: int
     both: int
 
