@@ -23,9 +23,9 @@ _COLUMNS = (
     Column("Δ in the asked form", numeric=True),
 )
 _READING = (
-    "Shares of the answers that a model wrote, base → tuned: nothing but blanks; cut at the limit of tokens, so "
-    "that nothing the model wrote ended them; and those in which no answer could be read. A model that only "
-    "lost the form may know as much as before."
+    "Shares of the answers that a model wrote, base → tuned: nothing but blanks; cut at the limit of tokens, "
+    "so that nothing the model wrote ended them; and those in which no answer could be read. A model that "
+    "only lost the form may know as much as before."
 )
 
 
