@@ -12,7 +12,6 @@ from harness.gate.verdict import EndpointStatus, Judgement
 from harness.report.facts import ReportFacts
 from harness.report.render import render_report
 from harness.report.sections.answer_form import answer_form_section
-from harness.report.sections.verdict import verdict_section
 from harness.report.story import compose
 from harness.statistics.tango import tango_difference
 from tests.report.conftest import HOSTILE, estimate, flips
@@ -138,8 +137,8 @@ def test_a_rule_on_the_form_stands_with_the_verdict_and_not_on_the_tasks_own_row
 
     assert "drop of answers in the asked form; max_format_drop | above −5.0 pp | −4.0 pp" in after
     assert "a tripwire: only a sure drop counts" in after
-    assert verdict_section(facts) != verdict_section(facts.model_copy(update={"verdict": verdict}))
     differences = [
         page.partition("## What changed")[2].partition("## Answers")[0] for page in (before, after)
     ]
+    assert "geography" in differences[0]
     assert differences[0] == differences[1]
