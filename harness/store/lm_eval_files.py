@@ -129,7 +129,7 @@ def _written(samples: Sequence[Mapping[str, Any]], fallbacks: Mapping[str, str])
         if not (isinstance(texts, list) and texts and isinstance(texts[0], list) and texts[0] and answers):
             continue
         response = found.setdefault(sample["doc_id"], {"text": str(texts[0][0]), "unread": {}})
-        name = sample.get("filter")
+        name = str(sample.get("filter"))
         if name in fallbacks:
             response["unread"][name] = answers[0] == fallbacks[name]
     return found
