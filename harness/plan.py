@@ -118,6 +118,12 @@ def _pairs(configurations: list[Configuration], loaded: LoadedExperiment) -> Ite
         for name, task in entry.suite.task.items()
         if not task.gate
     )
+    likelihood = {
+        (entry.suite.name, name): task.likelihood
+        for entry in loaded.suites
+        for name, task in entry.suite.task.items()
+        if task.likelihood is not None
+    }
     recipes = _recipes(configurations)
     for entry in configurations:
         if entry.base is None:
@@ -128,6 +134,7 @@ def _pairs(configurations: list[Configuration], loaded: LoadedExperiment) -> Ite
             differs_in=CHANGES[entry.recipe.method] if entry.recipe else "quantization",
             roles=roles,
             ungated=ungated,
+            likelihood=likelihood,
             declared=_declared(entry),
         )
         recipe = recipes.get((entry.family, entry.strength), [])

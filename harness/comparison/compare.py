@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from harness.comparison.answer_form import with_form
 from harness.comparison.differences import task_facts
 from harness.comparison.facts import Comparison, Pair, SuiteFacts, TaskFacts
 from harness.comparison.pairing import PairedTask, pair_problems, pair_tasks
@@ -38,7 +39,7 @@ def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pai
     if problems:
         return facts.model_copy(update={"problems": tuple(problems)})
     paired = [task for run, measured in runs for task in pair_tasks(base, measured, run)]
-    tasks = tuple(_facts_of_task(each, pair) for each in _by_task(paired))
+    tasks = tuple(_facts_of_task(each, paired, pair) for each in _by_task(paired))
     general = [task for task in tasks if task.role == "general"]
     return facts.model_copy(
         update={
@@ -64,8 +65,10 @@ def _by_task(paired: Sequence[PairedTask]) -> list[list[PairedTask]]:
     return list(tasks.values())
 
 
-def _facts_of_task(runs: Sequence[PairedTask], pair: Pair) -> TaskFacts:
-    return recipe_facts(runs, pair) if pair.seeds else task_facts(runs[0], pair)
+def _facts_of_task(runs: Sequence[PairedTask], paired: Sequence[PairedTask], pair: Pair) -> TaskFacts:
+    if pair.seeds:
+        return recipe_facts(runs, pair)
+    return with_form(task_facts(runs[0], pair), runs[0], paired, pair)
 
 
 def _suite_facts(suite: str, tasks: Sequence[TaskFacts], pair: Pair) -> SuiteFacts:
@@ -122,8 +125,13 @@ def average_noise(tasks: Sequence[TaskFacts]) -> float | None:
 
 
 def _averaged(tasks: Sequence[TaskFacts]) -> list[TaskFacts]:
-    """Gated tasks with a rate as primary. One with problems stays in, and so makes the average None."""
-    return [task for task in tasks if task.gated and (task.problems or _is_rate(task))]
+    """Gated tasks with a rate as primary. One with problems stays in, and so makes the average None.
+
+    Written answers to the items of another task stay out: the average takes its tasks for independent.
+    """
+    rates = [task for task in tasks if task.gated and (task.problems or _is_rate(task))]
+    names = {(task.suite, task.task) for task in rates}
+    return [task for task in rates if (task.suite, task.likelihood) not in names]
 
 
 def _is_rate(task: TaskFacts) -> bool:

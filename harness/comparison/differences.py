@@ -41,6 +41,7 @@ def task_facts(task: PairedTask, pair: Pair) -> TaskFacts:
     return facts.model_copy(
         update={
             "metrics": metrics,
+            "likelihood": pair.likelihood.get((facts.suite, facts.task)),
             "clusters": draws if draws < len(items) else None,
             "chance": sum(item.chance for item in items) / len(items),
             "wins": wins,

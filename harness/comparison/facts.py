@@ -27,6 +27,8 @@ class Pair(_Fact):
     declared:   declared differences that the reader has to know of, in sentences.
     roles:      suite → what the experiment wants of it; every suite named here must be measured.
     ungated:    (suite, task) of tasks that are shown but decide nothing.
+    likelihood: (suite, task) whose answers are written → the task of that suite which scores the same items
+                by likelihood.
     problems:   what the making wing found ("the adapter is not live"); any makes the pair NOT COMPARABLE.
     seeds:      the configurations that are training runs of one recipe, at least three; `tuned` then names
                 the recipe, and the claim is about it. Empty: `tuned` is one configuration
@@ -37,13 +39,21 @@ class Pair(_Fact):
     differs_in: DiffersIn
     roles: Mapping[str, Role]
     ungated: frozenset[tuple[str, str]] = frozenset()
+    likelihood: Mapping[tuple[str, str], str] = {}
     declared: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     seeds: tuple[str, ...] = ()
 
 
+# What was lost with an answer: the form (by likelihood it is still right), the ability, or both.
+Loss = Literal["format", "ability", "both"]
+
+
 class Flip(_Fact):
-    """An item whose primary answer changed. Texts are model output: escape them wherever shown."""
+    """An item whose primary answer changed. Texts are model output: escape them wherever shown.
+
+    loss: of a lost written answer whose item is scored by likelihood too; None where that is not known
+    """
 
     item: str
     direction: Literal["loss", "win"]
@@ -51,6 +61,7 @@ class Flip(_Fact):
     gold: str
     base_answer: str
     tuned_answer: str
+    loss: Loss | None = None
 
 
 class MetricFacts(_Fact):
@@ -95,6 +106,49 @@ class DivergenceFacts(_Fact):
     tokens: int
 
 
+class FormRates(_Fact):
+    """How the written answers of one side look, as shares of its items; None where it is not known.
+
+    empty:     nothing but blanks
+    truncated: cut at the limit of tokens, so nothing that the model wrote ended them
+    unparsed:  no answer can be read in them
+    """
+
+    empty: float
+    truncated: float | None
+    unparsed: float | None
+
+
+class LossCounts(_Fact):
+    """Answers that the base got right by writing and the tuned side did not, by what was lost.
+
+    format:  by likelihood the tuned side still picks the right option
+    ability: it does not, and an option was written, a wrong one
+    both:    it does not, and no option can be read in what it wrote
+    likelihood: the task that scored the items by likelihood
+    """
+
+    likelihood: str
+    format: int
+    ability: int
+    both: int
+
+
+class FormFacts(_Fact):
+    """Whether written answers have the form that was asked for, on both sides.
+
+    parsed:    tuned - base of the share in which an answer can be read; None where that is not known
+    losses:    lost answers by what was lost; None where no task scores the same items by likelihood
+    no_losses: why there are none though there is such a task
+    """
+
+    base: FormRates
+    tuned: FormRates
+    parsed: Estimate | None = None
+    losses: LossCounts | None = None
+    no_losses: str | None = None
+
+
 class TaskFacts(_Fact):
     """One task on both sides. `problems` non-empty: not comparable, and `metrics` is empty.
 
@@ -108,8 +162,10 @@ class TaskFacts(_Fact):
                         biased upward (3.4)
     divergence:         of the tuned side from the base; None where no or not every document has one
     no_divergence:      why there is none though it was measured
+    form:               of written answers; None where the model writes nothing
     certifiable_margin: smallest drop the items can exclude with 80 % power, in the primary metric's unit
     alarms:             what no margin excuses: non-finite scores, nothing but empty generations
+    likelihood:         the task of the suite that scores by likelihood the items that are written here
     gated:              False for tasks that the suite declares advisory
     """
 
@@ -130,9 +186,11 @@ class TaskFacts(_Fact):
     divergence: DivergenceFacts | None = None
     no_divergence: str | None = None
     flips: tuple[Flip, ...] = ()
+    form: FormFacts | None = None
     certifiable_margin: float | None = None
     problems: tuple[str, ...] = ()
     alarms: tuple[str, ...] = ()
+    likelihood: str | None = None
     gated: bool = True
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.comparison.aggregates import AGGREGATIONS, cluster_codes, column_of
+from harness.comparison.answer_form import form_over_seeds
 from harness.comparison.differences import certifiable, noise_facts
 from harness.comparison.facts import MetricFacts, Pair, TaskFacts
 from harness.comparison.pairing import PairedTask
@@ -42,6 +43,8 @@ def recipe_facts(runs: Sequence[PairedTask], pair: Pair) -> TaskFacts:
             "metrics": metrics,
             "clusters": draws if draws < len(base.items) else None,
             "chance": sum(item.chance for item in base.items) / len(base.items),
+            "form": form_over_seeds(runs),
+            "likelihood": pair.likelihood.get((base.suite, base.task)),
             "noise": noise_facts(base, binary=False),
             "certifiable_margin": certifiable(
                 difference, changed=difference is None or difference.wins is None

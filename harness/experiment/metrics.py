@@ -39,6 +39,7 @@ METRICS: dict[str, Metric] = _table(
     Metric(name="accuracy_norm", title="accuracy, length-normalised"),
     Metric(name="probability", title="probability of the right answer"),
     Metric(name="macro_f1", title="macro-F1", aggregate="macro_f1"),
+    Metric(name="parsed", title="answers in the asked form"),
     Metric(name="token_f1", title="token F1"),
     Metric(name="exact_match", title="exact match"),
     Metric(
@@ -68,9 +69,13 @@ METRICS: dict[str, Metric] = _table(
 METRICS_OF_KIND: dict[str, tuple[str, ...]] = {
     "multiple_choice": ("accuracy", "accuracy_norm", "probability"),
     "classification": ("accuracy", "macro_f1", "probability"),
+    "generated_choice": ("accuracy", "parsed", "macro_f1"),
     "qa": ("token_f1", "exact_match"),
     "perplexity": ("bits_per_byte", "perplexity", "word_perplexity"),
 }
+
+# Kinds whose answers the model writes.
+WRITTEN = ("generated_choice", "qa")
 
 # lm-eval metrics that are not means of item scores, by their own names.
 _RATIOS = {

@@ -25,7 +25,7 @@ class EndpointStatus(StrEnum):
 class Endpoint(BaseModel):
     """One rule of the gate on one comparison.
 
-    `rule` is min_gain, max_drop_task, max_drop_average or max_bits_per_byte_increase;
+    `rule` is min_gain, max_drop_task, max_drop_average, max_bits_per_byte_increase or max_format_drop;
     `limit` its value; bounds are those of the two-sided interval at 1 - 2·alpha (90 %).
     `value` and bounds run in the rule's own direction: a gain, a change (a drop is negative), or an
     increase in bits per byte. `unit` is what they are in: "rate" is shown in pp, "relative" is a

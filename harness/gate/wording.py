@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.experiment.schema import Gate
-from harness.gate.endpoints import GUARD, Answers
+from harness.gate.endpoints import FORM, GUARD, Answers
 from harness.gate.verdict import Endpoint, EndpointStatus
 
 _MINUS = "−"
@@ -17,6 +17,8 @@ _UNITS: dict[str, tuple[float, int, str]] = {
     "perplexity": (1.0, 2, ""),
     "score": (1.0, 3, ""),
 }
+# What a tuned model does that breaks a rule; else it loses on the place.
+_VERBS = {GUARD: "raises", FORM: "loses the answer form on"}
 
 
 def number(unit: str, value: float, suffix: bool = True) -> str:
@@ -51,7 +53,7 @@ def passed(tuned: str, base: str, answers: Answers, policy: Gate) -> str:
 def failed(tuned: str, base: str, broken: Sequence[Endpoint], policy: Gate) -> str:
     worst = min(broken, key=lambda endpoint: endpoint.p_broken)
     holm = f", Holm-adjusted p {_p(worst.p_broken_holm)}" if worst.p_broken_holm is not None else ""
-    verb = "raises" if worst.rule == GUARD else "loses on"
+    verb = _VERBS.get(worst.rule, "loses on")
     others = f"; {len(broken) - 1} more regressed" if len(broken) > 1 else ""
     return f"{tuned} {verb} {place(worst)} against {base}: {evidence(worst, policy)}{holm}{others}."
 
@@ -132,7 +134,8 @@ def _noise(endpoint: Endpoint, base: str) -> str:
 
 
 def _limit(endpoint: Endpoint) -> str:
-    limit = -endpoint.limit if endpoint.rule.startswith("max_drop") else endpoint.limit
+    is_drop = endpoint.rule == FORM or endpoint.rule.startswith("max_drop")
+    limit = -endpoint.limit if is_drop else endpoint.limit
     return number(endpoint.unit, limit)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
 from harness.experiment.metrics import Metric, Unit
+from harness.gate.endpoints import FORM
 from harness.gate.verdict import Endpoint, EndpointStatus, Verdict
 from harness.report.document import Cell, Tone
 from harness.statistics.estimates import Estimate, Interval
@@ -137,6 +138,8 @@ def status_cell(endpoint: Endpoint, advisory: bool) -> Cell:
         notes.append(f"about {endpoint.items_needed:,} items would decide it")
     elif endpoint.seeds_needed is not None:
         notes.append(f"about {endpoint.seeds_needed:,} training seeds would decide it")
+    if endpoint.rule == FORM and endpoint.status is EndpointStatus.INCONCLUSIVE:
+        notes.append("a tripwire: only a sure drop counts")
     if advisory:
         notes.append("advisory: not part of the verdict")
     return Cell(f"{mark} {endpoint.status.value}", "; ".join(notes), tone)

@@ -53,6 +53,22 @@ def answer_results(golds: Callable[[Document], list[str]]) -> ProcessResults:
     return process
 
 
+def written_choice_results(
+    gold: Callable[[Document], str], read: Callable[[Document, str], str | None]
+) -> ProcessResults:
+    """Whether the option that was written is the right one, and whether any was; the pair for macro-F1."""
+
+    def process(document: Document, results: Sequence[str]) -> dict[str, Any]:
+        answer, right = read(document, results[0]), gold(document)
+        return {
+            "accuracy": float(answer == right),
+            "parsed": float(answer is not None),
+            "macro_f1": (right, answer or ""),
+        }
+
+    return process
+
+
 def text_results(text: Callable[[Document], str], count_tokens: Callable[[str], int]) -> ProcessResults:
     """(log-likelihood, length) in bytes, tokens and words, as lm-eval's perplexity metrics take them."""
 
@@ -94,6 +110,7 @@ def aggregations(labels: Sequence[str] | None) -> dict[str, Callable[[Sequence[A
         "accuracy": mean,
         "accuracy_norm": mean,
         "probability": mean,
+        "parsed": mean,
         "macro_f1": over_labels,
         "token_f1": mean,
         "exact_match": mean,

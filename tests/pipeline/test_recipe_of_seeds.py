@@ -28,9 +28,7 @@ def test_the_recipe_is_judged_at_its_chosen_strength_and_its_runs_are_not(seeded
     result = judged(record, store, loaded.experiment.gate)
     (judgement,) = result.judgements
     chosen = next(
-        curve.chosen
-        for curve in strength_curves(record, store, loaded.experiment.gate)
-        if curve.seed is None
+        curve.chosen for curve in strength_curves(record, store, loaded.experiment.gate) if curve.seed is None
     )
     assert judgement.tuned == f"lora@{chosen:g}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.comparison.facts import Comparison, MetricFacts, TaskFacts
 from harness.experiment.metrics import Unit
+from harness.gate.endpoints import FORM
 from harness.gate.verdict import Endpoint, EndpointStatus
 from harness.report import wording
 from harness.report.document import Block, Bullets, Cell, Column, Fold, Heading, Row, Section, Table, Text
@@ -32,12 +33,15 @@ _COLUMNS = (
 
 
 def endpoints_of(facts: ReportFacts, pair: Comparison) -> Endpoints:
-    """The gate's rules on this pair by suite and task, each with whether it is advisory only."""
+    """The gate's rules on this pair by suite and task, each with whether it is advisory only.
+
+    Those on the form of answers are beside a task's own rule, and stand with the verdict.
+    """
     found: Endpoints = {}
     for judgement in facts.verdict.judgements:
         if (judgement.base, judgement.tuned) == (pair.base, pair.tuned):
             for advisory, endpoints in ((True, judgement.advisory), (False, judgement.endpoints)):
-                for each in endpoints:
+                for each in (rule for rule in endpoints if rule.rule != FORM):
                     key = (_AVERAGE, "") if each.rule == _AVERAGE else (each.suite, each.task)
                     found[key] = (each, advisory)
     return found
