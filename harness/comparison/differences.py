@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.comparison.aggregates import AGGREGATIONS, cluster_codes, column_of
+from harness.comparison.aggregates import AGGREGATIONS, any_difference, cluster_codes, column_of
 from harness.comparison.divergence import divergence_facts
 from harness.comparison.facts import Flip, MetricFacts, NoiseFacts, Pair, TaskFacts
 from harness.comparison.pairing import PairedTask
@@ -69,6 +69,7 @@ def _metric_facts(task: PairedTask, name: str) -> MetricFacts:
         tuned_interval95=aggregation.interval(tuned),
         difference=difference if isinstance(difference, Estimate) else None,
         reason=difference.reason if isinstance(difference, NoEstimate) else None,
+        p_any=any_difference(metric.aggregate, base, tuned, difference),
     )
 
 

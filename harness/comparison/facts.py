@@ -51,7 +51,11 @@ class Flip(_Fact):
 
 
 class MetricFacts(_Fact):
-    """One metric on both sides. `difference` is None when it could not be computed, and `reason` says why."""
+    """One metric on both sides. `difference` is None when it could not be computed, and `reason` says why.
+
+    p_any: two-sided p of "nothing changed at all"; None where no test of that fits. Exact where few draws
+           changed, so there may be one without an interval.
+    """
 
     metric: Metric
     base: float
@@ -60,6 +64,7 @@ class MetricFacts(_Fact):
     tuned_interval95: Interval | None = None
     difference: Estimate | None = None
     reason: str | None = None
+    p_any: float | None = None
 
 
 class NoiseFacts(_Fact):

@@ -50,14 +50,15 @@ def changed_clusters(differences: Floats, clusters: Codes) -> int:
 
 def standard_error(influences: Floats, clusters: Codes) -> float:
     """Cluster-robust standard error of the estimate with these influences; needs two clusters."""
-    return _error(_sums(influences, clusters))
+    return _error(draw_sums(influences, clusters))
 
 
 def _error(sums: Floats) -> float:
     return math.sqrt(sums.size / (sums.size - 1) * float(np.sum(sums**2)))
 
 
-def _sums(influences: Floats, clusters: Codes) -> Floats:
+def draw_sums(influences: Floats, clusters: Codes) -> Floats:
+    """The influences summed within each independent draw."""
     codes = np.unique(clusters, return_inverse=True)[1]
     return np.bincount(codes, weights=influences).astype(np.float64)
 
@@ -86,7 +87,7 @@ def t_estimate(value: float, influences: Floats, clusters: Codes, method: Method
     refusal = too_few_draws(clusters)
     if refusal:
         return refusal
-    sums = _sums(influences, clusters)
+    sums = draw_sums(influences, clusters)
     error = _error(sums)
     if error < _NOTHING:
         # Trap: a t test of all-equal differences gives p = 0, so five items would prove anything.
