@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from harness.comparison.aggregates import AGGREGATIONS, any_difference, cluster_codes, column_of
 from harness.comparison.divergence import divergence_facts
 from harness.comparison.facts import Flip, MetricFacts, NoiseFacts, Pair, TaskFacts
+from harness.comparison.forgetting import forgetting_facts
 from harness.comparison.pairing import PairedTask
 from harness.statistics.estimates import Estimate, NoEstimate
 from harness.statistics.linear import cluster_count
@@ -48,6 +49,7 @@ def task_facts(task: PairedTask, pair: Pair) -> TaskFacts:
             "wins_excess": _excess(wins, noise.to_right if noise else None, len(items)),
             "losses_excess": _excess(losses, noise.to_wrong if noise else None, len(items)),
             "noise": noise,
+            "forgetting": forgetting_facts(task, metrics[task.base.primary]),
             "divergence": divergence,
             "no_divergence": no_divergence,
             "flips": flips or (),

@@ -94,6 +94,33 @@ class DivergenceFacts(_Fact):
     tokens: int
 
 
+class ForgettingFacts(_Fact):
+    """What tuning lost and kept of a task's primary metric, a rate (statistics.md 3.3 and 3.4). Fractions.
+
+    forgetting, transfer: shares of items that went from right to wrong, and from wrong to right (F and BT of
+                          Harmon et al. 2025); None where the metric is not binary
+    by_chance:            the share of either that guessing explains; None, as the rest of these, where
+                          nothing can be guessed
+    forgetting_beyond_chance, transfer_beyond_chance: what is left of each. Too little where scoring is
+                          deterministic and so repeats its guesses
+    most_forgetting, most_transfer: what these can be at most
+    retention:            (tuned - chance) / (base - chance); None where the base is not surely above chance
+    retention_interval90: None where there is no retention, or too little changed for an interval
+    note:                 why there is none of them, or why the interval is approximate
+    """
+
+    forgetting: float | None = None
+    transfer: float | None = None
+    by_chance: float | None = None
+    forgetting_beyond_chance: float | None = None
+    transfer_beyond_chance: float | None = None
+    most_forgetting: float | None = None
+    most_transfer: float | None = None
+    retention: float | None = None
+    retention_interval90: Interval | None = None
+    note: str | None = None
+
+
 class TaskFacts(_Fact):
     """One task on both sides. `problems` non-empty: not comparable, and `metrics` is empty.
 
@@ -104,6 +131,7 @@ class TaskFacts(_Fact):
     wins_excess, losses_excess: share of items that changed less the share that noise alone changes
                         (statistics.md 3.5). Negative where noise changes more: clipped at 0 they would be
                         biased upward (3.4)
+    forgetting:         None where the primary metric is no mean of rates
     divergence:         of the tuned side from the base; None where no or not every document has one
     no_divergence:      why there is none though it was measured
     certifiable_margin: smallest drop the items can exclude with 80 % power, in the primary metric's unit
@@ -125,6 +153,7 @@ class TaskFacts(_Fact):
     wins_excess: float | None = None
     losses_excess: float | None = None
     noise: NoiseFacts | None = None
+    forgetting: ForgettingFacts | None = None
     divergence: DivergenceFacts | None = None
     no_divergence: str | None = None
     flips: tuple[Flip, ...] = ()

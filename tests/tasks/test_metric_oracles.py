@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -19,7 +17,6 @@ from sklearn.metrics import brier_score_loss
 from harness.experiment.metrics import METRICS, METRICS_OF_KIND, brier, item_score, lm_eval_metric
 from harness.tasks.results import answer_results, choice_results
 
-ORACLES: dict[str, Any] = json.loads((Path(__file__).parents[1] / "statistics" / "oracles.json").read_text())
 PROBABILITIES = [
     (0.72, 0.18, 0.10),
     (0.10, 0.83, 0.07),
@@ -39,11 +36,11 @@ def chosen(loglikelihoods: list[float], gold: int) -> dict[str, Any]:
     return process({}, [(loglikelihood, False) for loglikelihood in loglikelihoods])
 
 
-def test_brier_accuracy_and_likelihood_reproduce_their_oracles() -> None:
+def test_brier_accuracy_and_likelihood_reproduce_their_oracles(oracles: dict[str, Any]) -> None:
     # Log-likelihoods of a model are not normalised over the choices.
     items = [chosen([math.log(p) - 7.5 for p in row], gold) for gold, row in ROWS]
 
-    o15 = ORACLES["O15_cal"]
+    o15 = oracles["O15_cal"]
     assert fmean(item["brier"] for item in items) == pytest.approx(o15["brier_lmeval"], abs=1e-12)
     assert fmean(item["accuracy"] for item in items) == pytest.approx(o15["acc"], abs=1e-12)
     assert fmean(-math.log(item["probability"]) for item in items) == pytest.approx(o15["nll"], abs=1e-12)
@@ -77,12 +74,14 @@ def test_both_kinds_of_choice_measure_brier_and_less_of_it_is_better() -> None:
 
 
 @pytest.mark.parametrize("key", ["brier_score", "brier_score,none"])
-def test_the_pair_that_lm_eval_gives_for_its_brier_score_becomes_the_items_own(key: str) -> None:
+def test_the_pair_that_lm_eval_gives_for_its_brier_score_becomes_the_items_own(
+    key: str, oracles: dict[str, Any]
+) -> None:
     metric = lm_eval_metric("brier_score", key, higher_is_better=False)
     found = [item_score(metric, (gold, softmax(np.log(row)))) for gold, row in ROWS]
 
     assert metric.name == key
-    assert fmean(each[0] for each in found if each) == pytest.approx(ORACLES["O15_cal"]["brier_lmeval"])
+    assert fmean(each[0] for each in found if each) == pytest.approx(oracles["O15_cal"]["brier_lmeval"])
 
 
 @pytest.mark.parametrize("value", ["(0, [0.2 0.8])", [0, "[0.2 0.8]"], [0, None], None])
@@ -99,9 +98,11 @@ def test_what_is_neither_a_number_nor_such_a_pair_is_missing_and_not_zero(value:
         ("d", "", ["x"]),
     ],
 )
-def test_token_f1_and_exact_match_reproduce_their_oracles(oracle: str, answer: str, golds: list[str]) -> None:
+def test_token_f1_and_exact_match_reproduce_their_oracles(
+    oracle: str, answer: str, golds: list[str], oracles: dict[str, Any]
+) -> None:
     values = answer_results(lambda document: golds)({}, [answer])
 
-    expected = ORACLES["O13_squad"][oracle]
+    expected = oracles["O13_squad"][oracle]
     assert 100 * values["token_f1"] == pytest.approx(expected["f1"])
     assert 100 * values["exact_match"] == pytest.approx(expected["exact_match"])
