@@ -218,6 +218,16 @@ def test_what_no_number_of_items_would_settle_is_not_measured_again() -> None:
     assert said(facts).endswith("at this value no number of items would settle it.")
 
 
+def test_many_that_no_number_of_items_would_settle_are_counted() -> None:
+    facts = report(
+        *(pair_of(f"lora{n}") for n in range(5)), policy=Gate(min_gain=0.3, max_drop_average=0.025)
+    )
+
+    assert said(facts).startswith(
+        "Do not ship lora0, lora1 and lora2 and 2 more yet: lora0 on medical/chapter is open"
+    )
+
+
 def test_a_task_without_an_interval_is_what_keeps_it_open() -> None:
     def clustered(name: str, right: list[int]) -> Any:
         return columns(

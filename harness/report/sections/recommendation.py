@@ -147,7 +147,7 @@ def _open(candidates: Sequence[_Candidate], policy: Gate) -> str:
     counted = [(each, more) for each in candidates if (more := _more_items(each)) is not None]
     if not counted:
         name = wording.listed([each.name for each in candidates[:FEW]])
-        return f"Do not ship {name} yet{_and_more(candidates)}: {_why_open(candidates[0], policy)}."
+        return f"Do not ship {name}{_and_more(candidates)} yet: {_why_open(candidates[0], policy)}."
     candidate, needed = min(counted, key=lambda each: sum(each[1].values()))
     tasks = wording.listed([f"about {count:,} more items of {task}" for task, count in needed.items()])
     nearest = f", the nearest to an answer of {len(candidates)}" if len(candidates) > 1 else ""
