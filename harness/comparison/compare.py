@@ -7,24 +7,38 @@ from collections.abc import Sequence
 
 from harness.comparison.differences import task_facts
 from harness.comparison.facts import Comparison, Pair, SuiteFacts, TaskFacts
-from harness.comparison.pairing import pair_problems, pair_tasks
+from harness.comparison.pairing import PairedTask, pair_problems, pair_tasks
+from harness.comparison.recipe import recipe_facts
 from harness.statistics.distributions import two_sided
 from harness.statistics.estimates import Estimate
 from harness.statistics.linear import FEWEST_CHANGED, t_interval
-from harness.store.measurements import Measurement
+from harness.statistics.seeds import error_over_seeds, mean_parts
+from harness.store.measurements import Measurement, TaskKey
 
 
 def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pair) -> Comparison:
     """Facts about tuned - base, task by task and on average.
 
+    Where the pair names seeds, `tuned` holds the measurements of all of them, told apart by their
+    configuration, and the facts are about the recipe: means over its seeds, whose intervals know that
+    another seed would have made another model.
+
     Never raises for bad measurements: what cannot be compared is a problem of the task or, where it
     concerns the pair as a whole, of the comparison (which then holds no numbers at all).
     """
-    facts = Comparison(base=pair.base, tuned=pair.tuned, differs_in=pair.differs_in, declared=pair.declared)
-    problems = pair_problems(base, tuned, pair)
+    facts = Comparison(
+        base=pair.base,
+        tuned=pair.tuned,
+        differs_in=pair.differs_in,
+        declared=pair.declared,
+        seeds=pair.seeds,
+    )
+    runs = [(pair.model_copy(update={"tuned": name}), measured) for name, measured in _runs(tuned, pair)]
+    problems = dict.fromkeys(found for run, measured in runs for found in pair_problems(base, measured, run))
     if problems:
-        return facts.model_copy(update={"problems": problems})
-    tasks = tuple(task_facts(task, pair) for task in pair_tasks(base, tuned, pair))
+        return facts.model_copy(update={"problems": tuple(problems)})
+    paired = [task for run, measured in runs for task in pair_tasks(base, measured, run)]
+    tasks = tuple(_facts_of_task(each, pair) for each in _by_task(paired))
     general = [task for task in tasks if task.role == "general"]
     return facts.model_copy(
         update={
@@ -34,6 +48,24 @@ def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pai
             "suites": tuple(_suite_facts(suite, tasks, pair) for suite in pair.roles),
         }
     )
+
+
+def _runs(tuned: Sequence[Measurement], pair: Pair) -> list[tuple[str, Sequence[Measurement]]]:
+    if not pair.seeds:
+        return [(pair.tuned, tuned)]
+    return [(name, [each for each in tuned if each.configuration == name]) for name in pair.seeds]
+
+
+def _by_task(paired: Sequence[PairedTask]) -> list[list[PairedTask]]:
+    """The runs of each task together, in the order in which tasks are first met."""
+    tasks: dict[TaskKey, list[PairedTask]] = {}
+    for task in paired:
+        tasks.setdefault((task.base.suite, task.base.task), []).append(task)
+    return list(tasks.values())
+
+
+def _facts_of_task(runs: Sequence[PairedTask], pair: Pair) -> TaskFacts:
+    return recipe_facts(runs, pair) if pair.seeds else task_facts(runs[0], pair)
 
 
 def _suite_facts(suite: str, tasks: Sequence[TaskFacts], pair: Pair) -> SuiteFacts:
@@ -49,8 +81,9 @@ def _suite_facts(suite: str, tasks: Sequence[TaskFacts], pair: Pair) -> SuiteFac
 def average_difference(tasks: Sequence[TaskFacts]) -> Estimate | None:
     """Unweighted mean difference of the gated tasks whose primary metric is a rate (a fraction).
 
-    SE = sqrt(Σ SE_k²)/K, normal (statistics.md 4.12); tasks share no items. None when there is no
-    such task, or one of them has no estimate: an average over the rest would be another question.
+    SE = sqrt(Σ SE_k²)/K, normal (statistics.md 4.12); tasks share no items. The seeds of a recipe they do
+    share, so theirs is that of the average under each seed. None when there is no such task, or one of them
+    has no estimate: an average over the rest would be another question.
     """
     estimates = [
         task.metrics[task.primary].difference if task.primary in task.metrics else None
@@ -60,14 +93,22 @@ def average_difference(tasks: Sequence[TaskFacts]) -> Estimate | None:
     if not known or len(known) < len(estimates):
         return None
     value = sum(estimate.value for estimate in known) / len(known)
-    error = math.sqrt(sum(_standard_error(estimate) ** 2 for estimate in known)) / len(known)
+    crossed = [estimate.seeds for estimate in known if estimate.seeds is not None]
+    if crossed:
+        parts = mean_parts(crossed)
+        error, degrees = error_over_seeds(crossed)
+    else:
+        parts, degrees = None, None
+        error = math.sqrt(sum(_standard_error(estimate) ** 2 for estimate in known)) / len(known)
     return Estimate(
         value=value,
-        interval90=t_interval(value, error, None, 0.90),
-        interval95=t_interval(value, error, None, 0.95),
-        method="normal",
+        interval90=t_interval(value, error, degrees, 0.90),
+        interval95=t_interval(value, error, degrees, 0.95),
+        method="crossed" if crossed else "normal",
         n=sum(task.n for task in _averaged(tasks)),
         standard_error=error,
+        degrees_of_freedom=degrees,
+        seeds=parts,
     )
 
 

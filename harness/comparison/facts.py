@@ -28,6 +28,8 @@ class Pair(_Fact):
     roles:      suite → what the experiment wants of it; every suite named here must be measured.
     ungated:    (suite, task) of tasks that are shown but decide nothing.
     problems:   what the making wing found ("the adapter is not live"); any makes the pair NOT COMPARABLE.
+    seeds:      the configurations that are training runs of one recipe, at least three; `tuned` then names
+                the recipe, and the claim is about it. Empty: `tuned` is one configuration
     """
 
     base: str
@@ -37,6 +39,7 @@ class Pair(_Fact):
     ungated: frozenset[tuple[str, str]] = frozenset()
     declared: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    seeds: tuple[str, ...] = ()
 
 
 class Flip(_Fact):
@@ -52,6 +55,8 @@ class Flip(_Fact):
 
 class MetricFacts(_Fact):
     """One metric on both sides. `difference` is None when it could not be computed, and `reason` says why.
+
+    Of a recipe `tuned` is the mean over its seeds.
 
     p_any: two-sided p of "nothing changed at all"; None where no test of that fits. Exact where few draws
            changed, so there may be one without an interval.
@@ -97,6 +102,8 @@ class DivergenceFacts(_Fact):
 class ForgettingFacts(_Fact):
     """What tuning lost and kept of a task's primary metric, a rate (statistics.md 3.3 and 3.4). Fractions.
 
+    Of a recipe each is the mean over its seeds.
+
     forgetting, transfer: shares of items that went from right to wrong, and from wrong to right (F and BT of
                           Harmon et al. 2025); None where the metric is not binary
     by_chance:            the share of either that guessing explains; None, as the rest of these, where
@@ -126,7 +133,8 @@ class TaskFacts(_Fact):
 
     chance:             mean probability of a right answer by guessing
     clusters:           number of independent draws, None when every item is its own
-    wins, losses:       items whose binary primary score changed; `flips` shows them
+    wins, losses:       items whose binary primary score changed; `flips` shows them. A recipe has none: each
+                        of its seeds has its own
     noise:              of the base; None where it was not measured
     wins_excess, losses_excess: share of items that changed less the share that noise alone changes
                         (statistics.md 3.5). Negative where noise changes more: clipped at 0 they would be
@@ -180,6 +188,7 @@ class Comparison(_Fact):
 
     `general_average` is the unweighted mean over all gated general tasks whose primary is a rate,
     `general_noise` its standard deviation that numerics alone explain, None where a task's is not known.
+    `seeds` are the training runs that a recipe was judged by.
     """
 
     base: str
@@ -191,3 +200,4 @@ class Comparison(_Fact):
     general_average: Estimate | None = None
     general_noise: float | None = None
     suites: tuple[SuiteFacts, ...] = ()
+    seeds: tuple[str, ...] = ()

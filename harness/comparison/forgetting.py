@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,29 +10,38 @@ import numpy as np
 from harness.comparison.aggregates import Column, column_of
 from harness.comparison.facts import ForgettingFacts, MetricFacts
 from harness.comparison.pairing import PairedTask
-from harness.statistics.estimates import Estimate, Interval
-from harness.statistics.forgetting import beyond_chance, retained, retention
+from harness.statistics.estimates import Estimate, Interval, NoEstimate
+from harness.statistics.forgetting import beyond_chance, retained, retention, retention_change
 from harness.statistics.linear import Floats
 from harness.statistics.means import is_binary
+from harness.statistics.seeds import over_seeds
 
 
-def forgetting_facts(task: PairedTask, facts: MetricFacts) -> ForgettingFacts | None:
-    """Of the primary metric `facts`; None where that is no mean of rates of which more is better."""
+def forgetting_facts(runs: Sequence[PairedTask], facts: MetricFacts) -> ForgettingFacts | None:
+    """Of the primary metric `facts`; None where that is no mean of rates of which more is better.
+
+    Several runs are those of one recipe: means over its seeds, whose interval knows of them.
+    """
     metric = facts.metric
     if metric.unit != "rate" or metric.aggregate != "mean" or not metric.higher_is_better:
         return None
-    base, tuned = column_of(task.base, metric.name), column_of(task.tuned, metric.name)
-    chances = np.array([item.chance for item in task.base.items], dtype=np.float64)
-    flips = _flips(facts, base, tuned, float(chances.mean()))
-    return ForgettingFacts(**flips, **_retention(facts, base, tuned, chances))
+    base = column_of(runs[0].base, metric.name)
+    tuned = [column_of(run.tuned, metric.name) for run in runs]
+    chances = np.array([item.chance for item in runs[0].base.items], dtype=np.float64)
+    return ForgettingFacts(**_flips(base, tuned, chances), **_retention(facts, base, tuned, chances))
 
 
-def _flips(facts: MetricFacts, base: Column, tuned: Column, chance: float) -> dict[str, Any]:
-    if not (is_binary(base.scores) and is_binary(tuned.scores)):
+def _flips(base: Column, tuned: Sequence[Column], chances: Floats) -> dict[str, float]:
+    """Shares, each the mean over the runs."""
+    if not all(is_binary(column.scores) for column in (base, *tuned)):
         return {}
-    lost = float(np.mean(base.scores > tuned.scores))
-    won = float(np.mean(base.scores < tuned.scores))
-    beyond = beyond_chance(facts.base, facts.tuned, lost, won, chance)
+    shares = [_flips_of_run(base.scores, column.scores, float(chances.mean())) for column in tuned]
+    return {name: float(np.mean([run[name] for run in shares])) for name in shares[0]}
+
+
+def _flips_of_run(base: Floats, tuned: Floats, chance: float) -> dict[str, float]:
+    lost, won = float(np.mean(base > tuned)), float(np.mean(base < tuned))
+    beyond = beyond_chance(float(base.mean()), float(tuned.mean()), lost, won, chance)
     if beyond is None:
         return {"forgetting": lost, "transfer": won}
     return {
@@ -45,16 +55,23 @@ def _flips(facts: MetricFacts, base: Column, tuned: Column, chance: float) -> di
     }
 
 
-def _retention(facts: MetricFacts, base: Column, tuned: Column, chances: Floats) -> dict[str, Any]:
+def _retention(facts: MetricFacts, base: Column, tuned: Sequence[Column], chances: Floats) -> dict[str, Any]:
     chance = float(chances.mean())
     reason = _not_above(facts.base_interval95, chance)
     if reason:
         return {"note": reason}
     value = retained(facts.base, facts.tuned, chance)
-    estimate = retention(base.scores, tuned.scores, chances, base.clusters)
+    estimate = _estimate(base, tuned, chances)
     if not isinstance(estimate, Estimate):
         return {"retention": value, "note": estimate.reason}
     return {"retention": value, "retention_interval90": estimate.interval90, "note": estimate.warning}
+
+
+def _estimate(base: Column, tuned: Sequence[Column], chances: Floats) -> Estimate | NoEstimate:
+    if len(tuned) == 1:
+        return retention(base.scores, tuned[0].scores, chances, base.clusters)
+    changes = [retention_change(base.scores, column.scores, chances) for column in tuned]
+    return over_seeds(changes, base.clusters, binary=False)
 
 
 def _not_above(base: Interval | None, chance: float) -> str | None:

@@ -14,7 +14,7 @@ from harness.gate.verdict import Endpoint, EndpointStatus
 from harness.statistics.estimates import Estimate, negated, scaled
 from harness.statistics.evidence import interval_at, p_above, p_below
 from harness.statistics.multiplicity import holm
-from harness.statistics.power import items_to_settle
+from harness.statistics.power import items_to_settle, seeds_to_settle
 
 GUARD = "max_bits_per_byte_increase"
 # A margin must exceed so many deviations of what scoring the base twice changes (statistics.md 3.5).
@@ -194,6 +194,7 @@ def _endpoint(question: Question, alpha: float) -> Endpoint:
         measurable_drop=p_below(estimate, 0.0) < alpha,
         within_noise=swallowed,
         items_needed=_items_needed(question, alpha) if status is EndpointStatus.INCONCLUSIVE else None,
+        seeds_needed=_seeds_needed(question, alpha) if status is EndpointStatus.INCONCLUSIVE else None,
     )
 
 
@@ -230,6 +231,13 @@ def _items_needed(question: Question, alpha: float) -> int | None:
         return items
     # The noise of a mean falls with the root of its items.
     return max(items, math.floor(question.items * (noise / question.threshold) ** 2) + 1)
+
+
+def _seeds_needed(question: Question, alpha: float) -> int | None:
+    """Seeds that would decide what noise or a sure no does not."""
+    if _noise_above_margin(question) or p_below(question.estimate, question.threshold) < alpha:
+        return None
+    return seeds_to_settle(question.estimate, question.threshold, alpha)
 
 
 def _with_holm(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:

@@ -32,6 +32,8 @@ class Endpoint(BaseModel):
     fraction of the base's value (0.02 is 2 %), the others are the metric's own.
     `p_holds` is small when the rule is shown to hold, `p_broken` when it is shown to be broken
     (for min_gain: a loss); they decide, so that few discordant items get an exact test.
+    `items_needed` would settle what is open, at the values seen; of a recipe `seeds_needed` would on the same
+    items.
     `within_noise` is set where the limit does not exceed what scoring the base twice may change (two
     standard deviations, in the rule's unit): keeping such a limit certifies nothing, whatever p_holds.
     """
@@ -53,6 +55,7 @@ class Endpoint(BaseModel):
     status: EndpointStatus
     measurable_drop: bool = False
     items_needed: int | None = None
+    seeds_needed: int | None = None
     within_noise: float | None = None
 
 

@@ -81,7 +81,8 @@ def _undecided(tuned: str, base: str, endpoint: Endpoint, policy: Gate) -> str:
     if not kept and endpoint.items_needed is None and endpoint.high < endpoint.limit:
         return f"{tuned} gains less on {place(endpoint)} than the gate asks for: {told}."
     claim = f"keeps {place(endpoint)} within its limit" if kept else f"gains enough on {place(endpoint)}"
-    words = f"too few items to tell whether {tuned} {claim} against {base}: {told}"
+    few = "training seeds" if endpoint.items_needed is None and endpoint.seeds_needed else "items"
+    words = f"too few {few} to tell whether {tuned} {claim} against {base}: {told}"
     noise = _noise(endpoint, base)
     if noise:
         words = f"these items cannot show that {tuned} {claim} against {base}: {told}; {noise}"
@@ -90,9 +91,18 @@ def _undecided(tuned: str, base: str, endpoint: Endpoint, policy: Gate) -> str:
     if not noise and _interval_alone_holds(endpoint):
         decides = "with changes this few or this skewed the exact or corrected test decides"
         words += f"; {decides}, p {_p(endpoint.p_holds)}"
+    return f"{words}; {_settled_by(endpoint)}."
+
+
+def _settled_by(endpoint: Endpoint) -> str:
+    """What would decide an open endpoint at the values seen."""
+    seeds = endpoint.seeds_needed
+    if endpoint.items_needed is None and seeds is None:
+        return "at this value no number of items would settle it"
     if endpoint.items_needed is None:
-        return words + "; at this value no number of items would settle it."
-    return words + f"; about {endpoint.items_needed:,} items would settle it."
+        return f"no number of items would settle it, about {seeds:,} training seeds would"
+    also = f", or {seeds:,} training seeds on these items" if seeds is not None else ""
+    return f"about {endpoint.items_needed:,} items would settle it{also}"
 
 
 def evidence(endpoint: Endpoint, policy: Gate, brief: bool = False) -> str:

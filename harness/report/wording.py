@@ -34,6 +34,7 @@ _METHODS = {
     "bootstrap": "paired bootstrap",
     "normal": "normal",
     "wilson": "Wilson",
+    "crossed": "items × seeds",
 }
 # What a pair asks about, by its `differs_in`.
 WHAT_DIFFERS = {
@@ -134,6 +135,8 @@ def status_cell(endpoint: Endpoint, advisory: bool) -> Cell:
         notes.append("the limit lies within the noise of scoring")
     if endpoint.items_needed is not None:
         notes.append(f"about {endpoint.items_needed:,} items would decide it")
+    elif endpoint.seeds_needed is not None:
+        notes.append(f"about {endpoint.seeds_needed:,} training seeds would decide it")
     if advisory:
         notes.append("advisory: not part of the verdict")
     return Cell(f"{mark} {endpoint.status.value}", "; ".join(notes), tone)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.statistics.linear import Codes, Floats, draw_sums
+from harness.statistics.linear import Codes, Floats, cluster_sums
 
 # 2^16 outcomes are enumerated in a few milliseconds; with more draws that changed the t test is as good.
 MOST_ENUMERATED = 16
@@ -18,7 +18,7 @@ def sign_flip_p(base: Floats, tuned: Floats, clusters: Codes) -> float | None:
     scores of independent items this is exact McNemar. It tests no margin. 1 where nothing changed; None
     where more than MOST_ENUMERATED draws did.
     """
-    sums = draw_sums(tuned - base, clusters)
+    sums = cluster_sums(tuned - base, clusters)
     scale = float(np.abs(sums).max(initial=0.0))
     changed = sums[np.abs(sums) > _TIE * scale]
     if changed.size > MOST_ENUMERATED:

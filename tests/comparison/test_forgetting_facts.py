@@ -83,6 +83,26 @@ def test_too_few_changes_leave_the_retention_without_an_interval(measured, pair)
     assert facts.note == "only 3 changed; an interval needs at least 5 that do"
 
 
+def test_a_recipe_tells_the_means_over_its_seeds_and_an_interval_that_knows_of_them(measured, pair):
+    names = ("lora-seed0", "lora-seed1", "lora-seed2")
+    losses = (10, 30, 50)
+    base = measured(flipped(240, 0, 0, 300)[0])
+    runs = [
+        measured(flipped(240, 10, lost, 300)[1], configuration=name)
+        for name, lost in zip(names, losses, strict=True)
+    ]
+    (task,) = compare([base], runs, pair.model_copy(update={"seeds": names})).tasks
+    alone = [facts_of(measured, pair, *flipped(240, 10, lost, 300)) for lost in losses]
+    told = task.forgetting
+    assert told.forgetting == pytest.approx(0.1)
+    assert told.transfer == pytest.approx(10 / 300)
+    for name in ("by_chance", "forgetting_beyond_chance", "transfer_beyond_chance", "retention"):
+        assert getattr(told, name) == pytest.approx(np.mean([getattr(each, name) for each in alone])), name
+    widths = [each.retention_interval90.high - each.retention_interval90.low for each in alone]
+    assert told.retention_interval90.high - told.retention_interval90.low > 2 * max(widths)
+    assert task.metrics["accuracy"].p_any > 0.05
+
+
 @pytest.mark.parametrize("metric", ["bits_per_byte", "brier", "macro_f1"])
 def test_what_is_no_mean_of_rates_has_no_such_facts(measured, pair, metric):
     scores = np.linspace(0.5, 1.5, 40)

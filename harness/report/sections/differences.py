@@ -12,6 +12,7 @@ from harness.report.sections.divergence import divergence_blocks
 from harness.report.sections.forest import Endpoints, forest_picture
 from harness.report.sections.forgetting import forgetting_blocks
 from harness.report.sections.noise import beyond_noise
+from harness.report.sections.seeds import seeds_blocks
 from harness.report.sections.tuning import FEW, judgement_of, tuning_pairs
 from harness.statistics.estimates import Estimate
 
@@ -215,7 +216,7 @@ def pair_blocks(facts: ReportFacts, pair: Comparison) -> list[Block]:
     tasks, endpoints = comparable_tasks(pair), endpoints_of(facts, pair)
     picture = forest_picture(pair, tasks, endpoints)
     blocks: list[Block] = [*picture, _table(pair, tasks, endpoints), *_chance(pair, tasks)]
-    blocks += [*forgetting_blocks(tasks), *divergence_blocks(tasks)]
+    blocks += [*seeds_blocks(pair), *forgetting_blocks(tasks), *divergence_blocks(tasks)]
     left_out = tuple(
         f"{task.suite} / {task.task}: {'; '.join(task.problems)}" for task in pair.tasks if task.problems
     )

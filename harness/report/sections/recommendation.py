@@ -13,7 +13,7 @@ from harness.gate.wording import evidence, place
 from harness.report import wording
 from harness.report.facts import ReportFacts
 from harness.report.sections.exchange import exchange
-from harness.report.sections.tuning import FEW, Measure, curve_of, difference, domain_measures
+from harness.report.sections.tuning import FEW, Measure, curve_of, difference, domain_measures, judged_pair
 from harness.statistics.estimates import Estimate, negated
 
 
@@ -34,7 +34,7 @@ def recommendation(facts: ReportFacts) -> str:
 
     Empty where nothing was judged. What quantisation itself costs is a fact, and never recommended.
     """
-    judged = [_Candidate(each, _pair_of(facts, each)) for each in facts.verdict.judgements]
+    judged = [_Candidate(each, judged_pair(facts, each)) for each in facts.verdict.judgements]
     judged = [each for each in judged if each.pair is None or each.pair.differs_in != "quantization"]
 
     def of(verdict: Verdict) -> list[_Candidate]:
@@ -49,11 +49,6 @@ def recommendation(facts: ReportFacts) -> str:
         _not_comparable(of(Verdict.NOT_COMPARABLE)),
     )
     return " ".join(filter(None, said))
-
-
-def _pair_of(facts: ReportFacts, judgement: Judgement) -> Comparison | None:
-    sides = (judgement.base, judgement.tuned)
-    return next((pair for pair in facts.comparisons if (pair.base, pair.tuned) == sides), None)
 
 
 def _use(facts: ReportFacts, passing: Sequence[_Candidate]) -> str:
