@@ -14,8 +14,10 @@ import numpy as np
 from harness.experiment.metrics import Aggregate
 from harness.statistics.bootstrap import macro_f1, macro_f1_change, macro_f1_difference, macro_f1_interval
 from harness.statistics.estimates import Estimate, Interval, NoEstimate
+from harness.statistics.evidence import p_any
 from harness.statistics.linear import Change, Codes, Floats
 from harness.statistics.means import mean_change, mean_difference
+from harness.statistics.permutation import sign_flip_p
 from harness.statistics.rates import mean_interval, ratio_interval
 from harness.statistics.ratio import (
     exp_ratio_change,
@@ -107,6 +109,16 @@ AGGREGATIONS: dict[Aggregate, Aggregation] = {
         noise=lambda column, deviation: None,
     ),
 }
+
+
+def any_difference(
+    aggregate: Aggregate, base: Column, tuned: Column, difference: Estimate | NoEstimate
+) -> float | None:
+    """Two-sided p of "nothing changed": exact for means of which few draws changed, else the estimate's."""
+    exact = sign_flip_p(base.scores, tuned.scores, base.clusters) if aggregate == "mean" else None
+    if exact is not None:
+        return exact
+    return p_any(difference) if isinstance(difference, Estimate) else None
 
 
 def measured_value(measurement: Measurement, metric: str) -> float:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.comparison.aggregates import AGGREGATIONS, cluster_codes, column_of
+from harness.comparison.aggregates import AGGREGATIONS, any_difference, cluster_codes, column_of
 from harness.comparison.divergence import divergence_facts
 from harness.comparison.facts import Flip, MetricFacts, NoiseFacts, Pair, TaskFacts
+from harness.comparison.forgetting import forgetting_facts
 from harness.comparison.pairing import PairedTask
 from harness.statistics.estimates import Estimate, NoEstimate
 from harness.statistics.linear import cluster_count
@@ -49,6 +50,7 @@ def task_facts(task: PairedTask, pair: Pair) -> TaskFacts:
             "wins_excess": _excess(wins, noise.to_right if noise else None, len(items)),
             "losses_excess": _excess(losses, noise.to_wrong if noise else None, len(items)),
             "noise": noise,
+            "forgetting": forgetting_facts([task], metrics[task.base.primary]),
             "divergence": divergence,
             "no_divergence": no_divergence,
             "flips": flips or (),
@@ -70,6 +72,7 @@ def _metric_facts(task: PairedTask, name: str) -> MetricFacts:
         tuned_interval95=aggregation.interval(tuned),
         difference=difference if isinstance(difference, Estimate) else None,
         reason=difference.reason if isinstance(difference, NoEstimate) else None,
+        p_any=any_difference(metric.aggregate, base, tuned, difference),
     )
 
 

@@ -68,6 +68,9 @@ class MetricFacts(_Fact):
     """One metric on both sides. `difference` is None when it could not be computed, and `reason` says why.
 
     Of a recipe `tuned` is the mean over its seeds.
+
+    p_any: two-sided p of "nothing changed at all"; None where no test of that fits. Exact where few draws
+           changed, so there may be one without an interval.
     """
 
     metric: Metric
@@ -77,6 +80,7 @@ class MetricFacts(_Fact):
     tuned_interval95: Interval | None = None
     difference: Estimate | None = None
     reason: str | None = None
+    p_any: float | None = None
 
 
 class NoiseFacts(_Fact):
@@ -149,6 +153,35 @@ class FormFacts(_Fact):
     no_losses: str | None = None
 
 
+class ForgettingFacts(_Fact):
+    """What tuning lost and kept of a task's primary metric, a rate (statistics.md 3.3 and 3.4). Fractions.
+
+    Of a recipe each is the mean over its seeds.
+
+    forgetting, transfer: shares of items that went from right to wrong, and from wrong to right (F and BT of
+                          Harmon et al. 2025); None where the metric is not binary
+    by_chance:            the share of either that guessing explains; None, as the rest of these, where
+                          nothing can be guessed
+    forgetting_beyond_chance, transfer_beyond_chance: what is left of each. Too little where scoring is
+                          deterministic and so repeats its guesses
+    most_forgetting, most_transfer: what these can be at most
+    retention:            (tuned - chance) / (base - chance); None where the base is not surely above chance
+    retention_interval90: None where there is no retention, or too little changed for an interval
+    note:                 why there is none of them, or why the interval is approximate
+    """
+
+    forgetting: float | None = None
+    transfer: float | None = None
+    by_chance: float | None = None
+    forgetting_beyond_chance: float | None = None
+    transfer_beyond_chance: float | None = None
+    most_forgetting: float | None = None
+    most_transfer: float | None = None
+    retention: float | None = None
+    retention_interval90: Interval | None = None
+    note: str | None = None
+
+
 class TaskFacts(_Fact):
     """One task on both sides. `problems` non-empty: not comparable, and `metrics` is empty.
 
@@ -160,6 +193,7 @@ class TaskFacts(_Fact):
     wins_excess, losses_excess: share of items that changed less the share that noise alone changes
                         (statistics.md 3.5). Negative where noise changes more: clipped at 0 they would be
                         biased upward (3.4)
+    forgetting:         None where the primary metric is no mean of rates
     divergence:         of the tuned side from the base; None where no or not every document has one
     no_divergence:      why there is none though it was measured
     form:               of written answers; None where the model writes nothing
@@ -183,6 +217,7 @@ class TaskFacts(_Fact):
     wins_excess: float | None = None
     losses_excess: float | None = None
     noise: NoiseFacts | None = None
+    forgetting: ForgettingFacts | None = None
     divergence: DivergenceFacts | None = None
     no_divergence: str | None = None
     flips: tuple[Flip, ...] = ()

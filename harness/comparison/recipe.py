@@ -10,8 +10,10 @@ from harness.comparison.aggregates import AGGREGATIONS, cluster_codes, column_of
 from harness.comparison.answer_form import form_over_seeds
 from harness.comparison.differences import certifiable, noise_facts
 from harness.comparison.facts import MetricFacts, Pair, TaskFacts
+from harness.comparison.forgetting import forgetting_facts
 from harness.comparison.pairing import PairedTask
 from harness.statistics.estimates import Estimate, NoEstimate
+from harness.statistics.evidence import p_any
 from harness.statistics.linear import cluster_count
 from harness.statistics.means import is_binary
 from harness.statistics.seeds import over_seeds
@@ -46,6 +48,7 @@ def recipe_facts(runs: Sequence[PairedTask], pair: Pair) -> TaskFacts:
             "form": form_over_seeds(runs),
             "likelihood": pair.likelihood.get((base.suite, base.task)),
             "noise": noise_facts(base, binary=False),
+            "forgetting": forgetting_facts(runs, metrics[base.primary]),
             "certifiable_margin": certifiable(
                 difference, changed=difference is None or difference.wins is None
             ),
@@ -70,4 +73,5 @@ def _metric_facts(runs: Sequence[PairedTask], name: str) -> MetricFacts:
         base_interval95=aggregation.interval(base),
         difference=difference if isinstance(difference, Estimate) else None,
         reason=difference.reason if isinstance(difference, NoEstimate) else None,
+        p_any=p_any(difference) if isinstance(difference, Estimate) else None,
     )

@@ -187,6 +187,11 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.{digits}f}\u00a0%"
 
 
+def share(fraction: float) -> str:
+    """A fraction that is set beside others, and may be negative: 97.4 %."""
+    return f"{number(100 * fraction, 1)}\u00a0%"
+
+
 def short_count(value: int) -> str:
     """Rounded, as a reader says it: 3.8 M."""
     for unit, word in ((10**9, " B"), (10**6, " M"), (10**3, " k")):

@@ -202,7 +202,9 @@ def _add(columns: _Columns, metric: Metric, pairs: Sequence[tuple[Any, Any]]) ->
     found = {item: score for item, value in pairs if (score := item_score(metric, value)) is not None}
     if not found:
         return
-    if metric.unit == "score" and all(0 <= value <= 1 or math.isnan(value) for value, _ in found.values()):
+    # A Brier score that happens to stay below 1 is no rate.
+    unknown = metric.unit == "score" and metric.title == metric.name
+    if unknown and all(0 <= value <= 1 or math.isnan(value) for value, _ in found.values()):
         metric = metric.model_copy(update={"unit": "rate"})
     columns.metrics[metric.name] = metric
     for item, (value, weight) in found.items():

@@ -112,8 +112,9 @@ def test_equal_documents_stay_two_items(tmp_path: Path) -> None:
     assert [item.item for item in measured.items] == ["d0", "d0#1"]
 
 
-def test_a_metric_that_is_better_lower_is_read_so(tmp_path: Path) -> None:
-    rows = [sample(k, metrics=["brier_score"], brier_score=1.4) for k in range(3)]
+@pytest.mark.parametrize("value", [1.4, 0.4])
+def test_a_metric_that_is_better_lower_is_read_so(tmp_path: Path, value: float) -> None:
+    rows = [sample(k, metrics=["brier_score"], brier_score=value) for k in range(3)]
 
     (measured,) = read_lm_eval(write(tmp_path, rows), "base", general)
 

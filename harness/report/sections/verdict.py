@@ -19,6 +19,7 @@ from harness.report.document import (
     Text,
 )
 from harness.report.facts import ReportFacts
+from harness.report.sections.recommendation import recommendation
 from harness.report.sections.seeds import estimand
 from harness.report.sections.tuning import FEW
 
@@ -164,6 +165,9 @@ def verdict_section(facts: ReportFacts) -> Section:
     result = facts.verdict
     mark, tone = wording.VERDICTS[result.verdict]
     blocks: list[Block] = [Banner(mark, result.verdict.value, _sentence(result), tone, (_exit(result),))]
+    advice = recommendation(facts)
+    if advice:
+        blocks.append(Text(f"Recommendation: {advice}"))
     alone = len(result.judgements) == 1
     if not alone and result.judgements:
         blocks.append(Heading("Each tuned configuration (the worst decides)"))
