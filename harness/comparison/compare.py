@@ -11,7 +11,7 @@ from harness.comparison.facts import Comparison, Pair, SuiteFacts, TaskFacts
 from harness.comparison.pairing import PairedTask, pair_problems, pair_tasks
 from harness.comparison.recipe import recipe_facts
 from harness.statistics.distributions import two_sided
-from harness.statistics.estimates import Estimate
+from harness.statistics.estimates import Estimate, negated
 from harness.statistics.linear import FEWEST_CHANGED, t_interval
 from harness.statistics.seeds import error_over_seeds, mean_parts
 from harness.store.measurements import Measurement, TaskKey
@@ -82,16 +82,14 @@ def _suite_facts(suite: str, tasks: Sequence[TaskFacts], pair: Pair) -> SuiteFac
 
 
 def average_difference(tasks: Sequence[TaskFacts]) -> Estimate | None:
-    """Unweighted mean difference of the gated tasks whose primary metric is a rate (a fraction).
+    """Unweighted mean difference of the gated tasks whose primary metric is a rate (a fraction), more being
+    better.
 
     SE = sqrt(Σ SE_k²)/K, normal (statistics.md 4.12); tasks share no items. The seeds of a recipe they do
     share, so theirs is that of the average under each seed. None when there is no such task, or one of them
     has no estimate: an average over the rest would be another question.
     """
-    estimates = [
-        task.metrics[task.primary].difference if task.primary in task.metrics else None
-        for task in _averaged(tasks)
-    ]
+    estimates = [_gain(task) for task in _averaged(tasks)]
     known = [estimate for estimate in estimates if estimate is not None]
     if not known or len(known) < len(estimates):
         return None
@@ -113,6 +111,14 @@ def average_difference(tasks: Sequence[TaskFacts]) -> Estimate | None:
         degrees_of_freedom=degrees,
         seeds=parts,
     )
+
+
+def _gain(task: TaskFacts) -> Estimate | None:
+    """The primary difference in the direction in which more is better."""
+    facts = task.metrics.get(task.primary)
+    if facts is None or facts.difference is None or facts.metric.higher_is_better:
+        return facts.difference if facts else None
+    return negated(facts.difference)
 
 
 def average_noise(tasks: Sequence[TaskFacts]) -> float | None:

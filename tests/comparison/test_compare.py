@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score
 from harness.comparison.aggregates import measured_interval95, measured_value
 from harness.comparison.compare import compare
 from harness.comparison.facts import Comparison
-from harness.experiment.metrics import METRICS
+from harness.experiment.metrics import METRICS, Metric
 from harness.statistics.rates import mcnemar, wilson
 from harness.statistics.tango import tango_difference
 
@@ -264,3 +264,12 @@ def test_swapping_the_sides_changes_no_p_of_any_difference(measured, pair):
         )
         assert forward.p_any is not None
         assert forward.p_any == pytest.approx(backward.p_any, abs=1e-12)
+
+
+def test_a_rate_of_which_less_is_better_enters_the_average_the_right_way_round(measured, pair):
+    error = Metric(name="error", title="error rate", higher_is_better=False)
+    sides = [
+        measured(scores, metric="error", metrics={"error": error}, configuration=name)
+        for name, scores in (("base", [0.0] * 40), ("lora", [1.0] * 10 + [0.0] * 30))
+    ]
+    assert compare([sides[0]], [sides[1]], pair).general_average.value == pytest.approx(-0.25)
