@@ -23,7 +23,7 @@ from harness.statistics.ratio import (
     weighted_deviation,
     weighted_ratio,
 )
-from harness.store.measurements import Item, Measurement
+from harness.store.measurements import Measurement, field_of, kept
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,13 @@ def measured_interval95(measurement: Measurement, metric: str) -> Interval | Non
     return aggregation.interval(column_of(measurement, metric))
 
 
+@kept
 def column_of(measurement: Measurement, metric: str) -> Column:
     """The arrays of one metric; the labels of macro-F1 are the measurement's own list, or the gold ones."""
     items = measurement.items
     from_labels = measurement.metrics[metric].aggregate == "macro_f1"
-    labels = measurement.labels or tuple(sorted({item.gold for item in items if item.gold is not None}))
+    golds = field_of(measurement, "gold")
+    labels = measurement.labels or tuple(sorted({gold for gold in golds if gold is not None}))
     code = {label: index for index, label in enumerate(labels)}
 
     def codes(answers: Sequence[str | None]) -> Codes:
@@ -127,15 +129,17 @@ def column_of(measurement: Measurement, metric: str) -> Column:
     return Column(
         scores=np.array([] if from_labels else [item.scores[metric] for item in items], dtype=np.float64),
         weights=np.array([item.weights.get(metric, 1.0) for item in items], dtype=np.float64),
-        clusters=cluster_codes(items),
-        gold=codes([item.gold for item in items]) if from_labels else nothing,
-        predicted=codes([item.predicted for item in items]) if from_labels else nothing,
+        clusters=clusters_of(measurement),
+        gold=codes(golds) if from_labels else nothing,
+        predicted=codes(field_of(measurement, "predicted")) if from_labels else nothing,
         classes=len(labels) if from_labels else 0,
     )
 
 
-def cluster_codes(items: Sequence[Item]) -> Codes:
+@kept
+def clusters_of(measurement: Measurement) -> Codes:
     """The same number for items of one cluster; an item without a cluster is one by itself."""
-    seen: dict[tuple[bool, str], int] = {}
-    keys = ((item.cluster is None, item.item if item.cluster is None else item.cluster) for item in items)
-    return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
+    named = zip(field_of(measurement, "item"), field_of(measurement, "cluster"), strict=True)
+    keys = [(item,) if cluster is None else cluster for item, cluster in named]
+    code = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([code[key] for key in keys], dtype=np.int64)

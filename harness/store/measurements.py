@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import wraps
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from harness.errors import RunFailed
 from harness.experiment.metrics import Metric
@@ -114,6 +116,34 @@ class Measurement:
     cost: Mapping[str, float] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     noise: Noise | None = None
+
+
+Words = ParamSpec("Words")
+Made = TypeVar("Made")
+
+
+def kept(make: Callable[Concatenate[Measurement, Words], Made]) -> Callable[Concatenate[Measurement, Words], Made]:
+    """`make` of a measurement (and words, by position), made once: twenty pairs ask the same of one base.
+
+    What was made lives as long as the measurement does.
+    """
+
+    @wraps(make)
+    def remembered(measurement: Measurement, *words: Words.args, **none: Words.kwargs) -> Made:
+        memory = measurement.__dict__.setdefault("kept", {})  # no field: neither compared nor replaced
+        key = (make, words)
+        if key not in memory:
+            memory[key] = make(measurement, *words, **none)
+        made: Made = memory[key]
+        return made
+
+    return remembered
+
+
+@kept
+def field_of(measurement: Measurement, name: str) -> list[Any]:
+    """One field of every item, in their order."""
+    return list(map(attrgetter(name), measurement.items))
 
 
 def told_apart(names: Iterable[str]) -> Iterator[str]:
