@@ -116,7 +116,7 @@ def measured_interval95(measurement: Measurement, metric: str) -> Interval | Non
 @kept
 def column_of(measurement: Measurement, metric: str) -> Column:
     """The arrays of one metric; the labels of macro-F1 are the measurement's own list, or the gold ones."""
-    items = measurement.items
+    scores, weights = field_of(measurement, "scores"), field_of(measurement, "weights")
     from_labels = measurement.metrics[metric].aggregate == "macro_f1"
     golds = field_of(measurement, "gold")
     labels = measurement.labels or tuple(sorted({gold for gold in golds if gold is not None}))
@@ -127,8 +127,8 @@ def column_of(measurement: Measurement, metric: str) -> Column:
 
     nothing: Codes = np.empty(0, dtype=np.int64)
     return Column(
-        scores=np.array([] if from_labels else [item.scores[metric] for item in items], dtype=np.float64),
-        weights=np.array([item.weights.get(metric, 1.0) for item in items], dtype=np.float64),
+        scores=np.array([] if from_labels else [each[metric] for each in scores], dtype=np.float64),
+        weights=np.array([each.get(metric, 1.0) for each in weights], dtype=np.float64),
         clusters=clusters_of(measurement),
         gold=codes(golds) if from_labels else nothing,
         predicted=codes(field_of(measurement, "predicted")) if from_labels else nothing,
@@ -139,7 +139,10 @@ def column_of(measurement: Measurement, metric: str) -> Column:
 @kept
 def clusters_of(measurement: Measurement) -> Codes:
     """The same number for items of one cluster; an item without a cluster is one by itself."""
-    named = zip(field_of(measurement, "item"), field_of(measurement, "cluster"), strict=True)
-    keys = [(item,) if cluster is None else cluster for item, cluster in named]
+    items, clusters = field_of(measurement, "item"), field_of(measurement, "cluster")
+    keys = items
+    if any(cluster is not None for cluster in clusters):
+        named = zip(items, clusters, strict=True)
+        keys = [f"item {item}" if cluster is None else f"cluster {cluster}" for item, cluster in named]
     code = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     return np.array([code[key] for key in keys], dtype=np.int64)

@@ -6,6 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
+from operator import methodcaller
 
 from harness.comparison.facts import DiffersIn, Pair
 from harness.store.measurements import Item, Measurement, TaskKey, field_of, kept
@@ -143,34 +145,40 @@ def _unequal(base: Measurement, tuned: Measurement, what: str) -> list[str]:
 
 @kept
 def _side_problems(side: Measurement, name: str) -> tuple[str, ...]:
-    problems = []
-    items = field_of(side, "item")
-    if not items:
-        problems.append(f"no items are measured for {name}")
+    items, missing = field_of(side, "item"), field_of(side, "missing")
+    problems = [] if items else [f"no items are measured for {name}"]
     twice = [key for key, count in Counter(items).items() if count > 1]
     if twice:
         problems.append(f"{name} has {_several(twice)} more than once")
-    missing = [item for item in side.items if item.missing is not None]
-    if missing:
-        problems.append(f"{name} could not score {_several([i.item for i in missing])}: {missing[0].missing}")
-    scored = [item for item in side.items if item.missing is None]
-    for metric_name, metric in side.metrics.items():
-        by_label = metric.aggregate == "macro_f1"
-        without = [i.item for i in scored if (i.gold is None if by_label else metric_name not in i.scores)]
+    unscored = {item: why for item, why in zip(items, missing, strict=True) if why is not None}
+    if unscored:
+        problems.append(f"{name} could not score {_several(list(unscored))}: {next(iter(unscored.values()))}")
+    for key, metric in side.metrics.items():
+        without = [item for item in _without(side, key) if item not in unscored]
         if without:
             problems.append(f"{name} has no {metric.title} on {_several(without)}")
     return tuple(problems)
 
 
+def _without(side: Measurement, metric: str) -> list[str]:
+    """Items that have nothing to compute this metric of."""
+    items = field_of(side, "item")
+    if side.metrics[metric].aggregate == "macro_f1":
+        return [item for item, gold in zip(items, field_of(side, "gold"), strict=True) if gold is None]
+    return [i for i, scores in zip(items, field_of(side, "scores"), strict=True) if metric not in scores]
+
+
 @kept
 def _not_finite(side: Measurement) -> list[str]:
-    def finite(numbers: Mapping[str, float]) -> bool:
-        return all(map(math.isfinite, numbers.values()))
-
-    # A sum is finite only where all of its parts are, and is quicker had.
-    if math.isfinite(sum(sum(i.scores.values()) + sum(i.weights.values()) for i in side.items)):
+    numbers = field_of(side, "scores"), field_of(side, "weights")
+    every = chain.from_iterable(map(methodcaller("values"), chain(*numbers)))
+    if math.isfinite(sum(every)):  # no sum is finite with a part that is not
         return []
-    return [item.item for item in side.items if not (finite(item.scores) and finite(item.weights))]
+    return [
+        item
+        for item, *both in zip(field_of(side, "item"), *numbers, strict=True)
+        if not all(math.isfinite(number) for each in both for number in each.values())
+    ]
 
 
 @kept

@@ -24,7 +24,7 @@ Times = npt.NDArray[np.uint8]
 DRAWS = 10_000
 SEED = 0
 FEW_ITEMS = 30
-_BLOCK = 1000
+_BLOCK = 2000
 _KEPT_BYTES = 100_000_000
 
 
@@ -71,10 +71,11 @@ def _drawn(predicted: bytes, gold: bytes, clusters: bytes, classes: int, draws: 
     # Clusters that count alike are summed first: of single items there are few kinds.
     rows: dict[bytes, int] = {}
     kinds = np.array([rows.setdefault(row.tobytes(), len(rows)) for row in by_cluster])
-    counts = by_cluster[np.unique(kinds, return_index=True)[1]]
+    alike = [np.flatnonzero(kinds == kind) for kind in range(len(rows))]
+    counts = by_cluster[[members[0] for members in alike]]
     found = []
     for times in _resamples(len(by_cluster), draws):
-        summed = np.stack([times[kinds == kind].sum(axis=0, dtype=np.uint32) for kind in range(len(counts))])
+        summed = np.stack([times[members].sum(axis=0, dtype=np.uint32) for members in alike])
         found.append(_macro_f1(summed.T.astype(np.float32) @ counts))
     return np.concatenate(found)
 

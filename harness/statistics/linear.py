@@ -21,7 +21,7 @@ from harness.statistics.distributions import two_sided
 from harness.statistics.estimates import Estimate, Interval, Method, NoEstimate
 
 Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int64]  # numbers from 0 on; not all of them need occur
 
 FEWEST_DRAWS = 8
 FEW_DRAWS = 30
@@ -40,7 +40,7 @@ def singletons(n: int) -> Codes:
 
 
 def cluster_count(clusters: Codes) -> int:
-    return int(np.unique(clusters).size)
+    return int(np.count_nonzero(np.bincount(clusters)))
 
 
 def changed_clusters(differences: Floats, clusters: Codes) -> int:
@@ -58,8 +58,8 @@ def _error(sums: Floats) -> float:
 
 
 def _sums(influences: Floats, clusters: Codes) -> Floats:
-    codes = np.unique(clusters, return_inverse=True)[1]
-    return np.bincount(codes, weights=influences).astype(np.float64)
+    sums = np.bincount(clusters, weights=influences)
+    return sums[np.bincount(clusters) > 0].astype(np.float64)
 
 
 def _skewness(sums: Floats) -> float:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from harness.comparison.compare import compare
-from harness.comparison.facts import Comparison, Pair
+from harness.comparison.facts import Comparison, Pair, Role
 from harness.experiment.metrics import METRICS, METRICS_OF_KIND
 from harness.experiment.schema import Gate
 from harness.gate.stored import judged
@@ -137,7 +137,13 @@ def write(shape: Shape, configuration: str, items: int, store: Store) -> Step:
     drawn = shape.draw(np.random.default_rng(place), tuning, items)
     step_ = step("measurements", f"{configuration} on {shape.name}", {"of": [configuration, shape.name]})
     text = TEXT if shape.kind == "perplexity" else PROMPT
-    empty: dict[str, Any] = {"weights": {}, "gold": None, "predicted": None, "chance": 0.0, "divergence": None}
+    empty: dict[str, Any] = {
+        "weights": {},
+        "gold": None,
+        "predicted": None,
+        "chance": 0.0,
+        "divergence": None,
+    }
     with open(store.begin(step_) / ITEMS_FILE, "w", encoding="utf-8") as stream:
         for number, fields in enumerate(drawn):
             cluster = None if shape.clusters is None else f"cluster {number % shape.clusters}"
@@ -204,18 +210,21 @@ def stored(facts: Comparison, store: Store) -> RecordedPair:
     )
 
 
+def compared(base: list[Measurement], name: str, items: int, store: Store, clock: Clock) -> Comparison:
+    tuned = measured(name, items, store, clock)
+    roles: Mapping[str, Role] = {"domain": "domain", "general": "general"}
+    pair = Pair(base="base", tuned=name, differs_in="adapter", roles=roles)
+    facts: Comparison = clock.timed("compare", lambda: compare(base, tuned, pair))
+    if facts.problems or any(task.problems for task in facts.tasks):
+        raise SystemExit(f"the benchmark's own world is not comparable: {facts.problems}")
+    return facts
+
+
 def figures(configurations: int, items: int, store: Store) -> Mapping[str, float]:
     clock, pairs = Clock(), []
     base = measured("base", items, store, clock)
     for number in range(configurations):
-        name = f"lora{number}"
-        tuned = measured(name, items, store, clock)
-        pair = Pair(
-            base="base", tuned=name, differs_in="adapter", roles={"domain": "domain", "general": "general"}
-        )
-        facts: Comparison = clock.timed("compare", lambda tuned=tuned, pair=pair: compare(base, tuned, pair))
-        if facts.problems or any(task.problems for task in facts.tasks):
-            raise SystemExit(f"the benchmark's own world is not comparable: {facts.problems}")
+        facts = compared(base, f"lora{number}", items, store, clock)
         pairs.append(stored(facts, store))
     record = RunRecord(
         name="scale",
