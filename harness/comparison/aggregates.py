@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter, methodcaller
 
 import numpy as np
 
@@ -127,8 +128,10 @@ def column_of(measurement: Measurement, metric: str) -> Column:
 
     nothing: Codes = np.empty(0, dtype=np.int64)
     return Column(
-        scores=np.array([] if from_labels else [each[metric] for each in scores], dtype=np.float64),
-        weights=np.array([each.get(metric, 1.0) for each in weights], dtype=np.float64),
+        scores=np.array([] if from_labels else list(map(itemgetter(metric), scores)), dtype=np.float64),
+        weights=np.array(list(map(methodcaller("get", metric, 1.0), weights)), dtype=np.float64)
+        if any(weights)
+        else np.ones(len(weights)),
         clusters=clusters_of(measurement),
         gold=codes(golds) if from_labels else nothing,
         predicted=codes(field_of(measurement, "predicted")) if from_labels else nothing,

@@ -11,9 +11,10 @@ from harness.comparison.pairing import pair_problems, pair_tasks
 from harness.statistics.distributions import two_sided
 from harness.statistics.estimates import Estimate
 from harness.statistics.linear import FEWEST_CHANGED, t_interval
-from harness.store.measurements import Measurement
+from harness.store.measurements import Measurement, nothing_collected
 
 
+@nothing_collected()
 def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pair) -> Comparison:
     """Facts about tuned - base, task by task and on average.
 

@@ -6,8 +6,8 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
-from operator import methodcaller
+from itertools import chain, compress, repeat
+from operator import contains, methodcaller, not_
 
 from harness.comparison.facts import DiffersIn, Pair
 from harness.store.measurements import Item, Measurement, TaskKey, field_of, kept
@@ -162,10 +162,11 @@ def _side_problems(side: Measurement, name: str) -> tuple[str, ...]:
 
 def _without(side: Measurement, metric: str) -> list[str]:
     """Items that have nothing to compute this metric of."""
-    items = field_of(side, "item")
     if side.metrics[metric].aggregate == "macro_f1":
-        return [item for item, gold in zip(items, field_of(side, "gold"), strict=True) if gold is None]
-    return [i for i, scores in zip(items, field_of(side, "scores"), strict=True) if metric not in scores]
+        held = [gold is not None for gold in field_of(side, "gold")]
+    else:
+        held = list(map(contains, field_of(side, "scores"), repeat(metric)))
+    return [] if all(held) else list(compress(field_of(side, "item"), map(not_, held)))
 
 
 @kept

@@ -96,11 +96,12 @@ def _kept_resamples(groups: int, draws: int) -> tuple[Times, ...]:
 def _resampled(groups: int, draws: int) -> Iterator[Times]:
     generator = np.random.default_rng(SEED)
     for start in range(0, draws, _BLOCK):
-        size = min(_BLOCK, draws - start)
-        picked = generator.integers(groups, size=(size, groups)) + groups * np.arange(size)[:, None]
-        times = np.bincount(picked.ravel(), minlength=size * groups).reshape(size, groups)
-        # One byte is enough: no cluster is ever drawn 256 times among so many or more.
-        yield np.ascontiguousarray(times.T.astype(np.uint8))
+        # One byte is enough: of more than 255 clusters none is ever drawn 256 times. One resample at a
+        # time stays in the processor's cache.
+        times = np.empty((min(_BLOCK, draws - start), groups), np.uint8)
+        for row in times:
+            row[:] = np.bincount(generator.integers(groups, size=groups), minlength=groups)
+        yield np.ascontiguousarray(times.T)
 
 
 def macro_f1_difference(

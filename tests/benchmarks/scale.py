@@ -4,7 +4,7 @@
 
 One configuration at a time is written to a store, read from there (`read s`: JSON lines to items) and compared
 with the base (`compare s`: pairing, every difference, interval, test and flip; asked: at most 10 s for all of
-them, and 2 GiB of memory). `gate s` is what `harness gate` does then: read the stored comparisons and judge.
+them, and 2 GiB of memory; `cpu s` is the time that its threads were given, on a machine that others use too). `gate s` is what `harness gate` does then: read the stored comparisons and judge.
 Writing the store's lines is the benchmark's own work and not counted.
 """
 
@@ -180,11 +180,13 @@ class Clock:
     read: float = 0.0
     compare: float = 0.0
     gate: float = 0.0
+    compare_cpu: float = 0.0
 
     def timed(self, what: str, work: Callable[[], Any]) -> Any:
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         done = work()
         setattr(self, what, getattr(self, what) + time.perf_counter() - started)
+        self.compare_cpu += time.process_time() - busy if what == "compare" else 0.0
         return done
 
 
@@ -253,9 +255,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         found = figures(options.configurations, options.items, Store(Path(folder)))
     holds = found["compare"] <= MOST_SECONDS and found["peak_bytes"] <= MOST_BYTES
-    print(f"{'pairs of items':>14} {'read s':>8} {'compare s':>10} {'gate s':>7} {'peak GiB':>9}")
     print(
-        f"{found['pairs']:>14,} {found['read']:>8.2f} {found['compare']:>10.2f} {found['gate']:>7.2f} "
+        f"{'pairs of items':>14} {'read s':>8} {'compare s':>10} {'cpu s':>7} {'gate s':>7} {'peak GiB':>9}"
+    )
+    print(
+        f"{found['pairs']:>14,} {found['read']:>8.2f} {found['compare']:>10.2f} {found['compare_cpu']:>7.2f} "
+        f"{found['gate']:>7.2f} "
         f"{found['peak_bytes'] / 2**30:>9.2f}{'' if holds else '  ✗'}"
     )
     if options.json:
