@@ -132,7 +132,7 @@ def column_of(measurement: Measurement, metric: str) -> Column:
         weights=np.array(list(map(methodcaller("get", metric, 1.0), weights)), dtype=np.float64)
         if any(weights)
         else np.ones(len(weights)),
-        clusters=clusters_of(measurement),
+        clusters=clusters_of(measurement, from_labels),
         gold=codes(golds) if from_labels else nothing,
         predicted=codes(field_of(measurement, "predicted")) if from_labels else nothing,
         classes=len(labels) if from_labels else 0,
@@ -140,12 +140,16 @@ def column_of(measurement: Measurement, metric: str) -> Column:
 
 
 @kept
-def clusters_of(measurement: Measurement) -> Codes:
-    """The same number for items of one cluster; an item without a cluster is one by itself."""
+def clusters_of(measurement: Measurement, by_name: bool = False) -> Codes:
+    """The same number for items of one cluster; an item without a cluster is one by itself.
+
+    by_name: the numbers follow the names and not the order of the items, so that resamples do too
+    """
     items, clusters = field_of(measurement, "item"), field_of(measurement, "cluster")
     keys = items
     if any(cluster is not None for cluster in clusters):
         named = zip(items, clusters, strict=True)
         keys = [f"item {item}" if cluster is None else f"cluster {cluster}" for item, cluster in named]
-    code = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    distinct = dict.fromkeys(keys)
+    code = {key: number for number, key in enumerate(sorted(distinct) if by_name else distinct)}
     return np.array([code[key] for key in keys], dtype=np.int64)
