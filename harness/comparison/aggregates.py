@@ -139,12 +139,16 @@ def column_of(measurement: Measurement, metric: str) -> Column:
     )
 
 
-@kept
 def clusters_of(measurement: Measurement, by_name: bool = False) -> Codes:
     """The same number for items of one cluster; an item without a cluster is one by itself.
 
     by_name: the numbers follow the names and not the order of the items, so that resamples do too
     """
+    return _clusters(measurement, by_name)
+
+
+@kept
+def _clusters(measurement: Measurement, by_name: bool) -> Codes:
     items, clusters = field_of(measurement, "item"), field_of(measurement, "cluster")
     keys = items
     if any(cluster is not None for cluster in clusters):
