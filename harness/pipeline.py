@@ -29,7 +29,7 @@ from harness.store.measurements import Measurement, TaskKey, read_measurement
 from harness.store.runs import RunRecord, read_run, write_run
 
 # Part of every comparison's fingerprint: raise it when the statistics change.
-STATISTICS = 6
+STATISTICS = 7
 
 
 @dataclass(frozen=True)

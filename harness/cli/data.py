@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -16,19 +16,21 @@ from rich.text import Text
 
 from harness.cli.places import experiment_argument, for_each, open_store, store_option
 from harness.cli.progress import progress_to, quiet_environment
+from harness.data.overlaps import TaskOverlap, task_overlaps
 from harness.data.training_rows import Mixture, TrainingRows, mixed, training_rows
 from harness.errors import MissingExtra, UsageError
 from harness.experiment.load import load_experiments
 from harness.experiment.schema import TRAINED, LoadedExperiment, Tuned
 from harness.experiment.validate import suggestion
 from harness.plan import make_plan
-from harness.report.inert import visible
+from harness.report.inert import cut, visible
 from harness.store.artifacts import Store
 
 if TYPE_CHECKING:
     from harness.training.rendering import Counts, Piece
 
 SCHEMA = "harness.data/1"
+QUOTED = 100  # characters of a text that is an example
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Shown:
     notes: tuple[str, ...]
     counts: Counts
     rows: tuple[tuple[Piece, ...], ...]
+    overlaps: tuple[TaskOverlap, ...]
 
 
 @click.command("data")
@@ -71,7 +74,7 @@ class Shown:
 def command(
     experiment: Path, overrides: tuple[str, ...], store: Path | None, as_json: bool, **wanted: Any
 ) -> int:
-    """Print training rows as tokens see them, what has no loss dimmed, and the counts.
+    """Print training rows as tokens see them, what has no loss dimmed, the counts, and what is tested too.
 
     Loads the tokenizer and no weights. Without colours, what has no loss stands in ⟦…⟧.
     """
@@ -91,6 +94,7 @@ def _shown(loaded: LoadedExperiment, store: Store, wanted: Wanted) -> Shown:
     """Rows are read and checked before the tokenizer's libraries are loaded."""
     name, recipe = _recipe(loaded, wanted.tuned)
     found = _rows(loaded, name, recipe, wanted.split)
+    overlaps = task_overlaps(loaded.suites, loaded.root, [row.values for row in found])
     if find_spec("torch") is None:
         raise MissingExtra("models", "torch")
     from harness.training.rendering import pieces, render
@@ -105,6 +109,7 @@ def _shown(loaded: LoadedExperiment, store: Store, wanted: Wanted) -> Shown:
         tuple(note for note in (found.note, *rendered.notes) if note),
         rendered.counts,
         tuple(pieces(row, tokenizer) for row in rendered.rows[: wanted.rows]),
+        overlaps,
     )
 
 
@@ -165,6 +170,24 @@ def _print(shown: Shown, console: Console) -> None:
     trained = f"{counts.trained_tokens:,} with a loss ({share:.1%})"
     line(f"\n{counts.rows:,} rows, {counts.tokens:,} tokens, {trained}")
     line(f"{counts.truncated:,} truncated, {counts.dropped:,} dropped, {counts.duplicates:,} duplicates")
+    line("\ntest items that stand in these rows, by shared runs of words", "bold")
+    for overlap in shown.overlaps:
+        for text in _overlap_lines(overlap):
+            line(visible(text))
+
+
+def _overlap_lines(overlap: TaskOverlap) -> Iterator[str]:
+    place = f"{overlap.suite}/{overlap.task}"
+    if overlap.unchecked is not None:
+        yield f"· {place} ({overlap.role}): not checked, {overlap.unchecked}"
+        return
+    share = overlap.flagged / max(overlap.items, 1)
+    counted = f"{overlap.flagged:,} of {overlap.items:,} ({share:.1%})"
+    memory = "; a gain may be memory: take these rows out of the training data" if overlap.too_many else ""
+    yield f"{'⚠' if overlap.too_many else '·'} {place} ({overlap.role}): {counted}{memory}"
+    for example in overlap.examples:
+        yield f"    {cut(example.item, QUOTED)!r} shares {example.reason} with row {example.row:,}:"
+        yield f"    {cut(example.row_text, QUOTED)!r} ({example.longest} words in a row)"
 
 
 def _painted(row: Sequence[Piece], plain: bool) -> Text:

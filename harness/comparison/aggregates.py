@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter, methodcaller
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from harness.statistics.ratio import (
     weighted_deviation,
     weighted_ratio,
 )
-from harness.store.measurements import Item, Measurement
+from harness.store.measurements import Measurement, field_of, kept
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,13 @@ def measured_interval95(measurement: Measurement, metric: str) -> Interval | Non
     return aggregation.interval(column_of(measurement, metric))
 
 
+@kept
 def column_of(measurement: Measurement, metric: str) -> Column:
     """The arrays of one metric; the labels of macro-F1 are the measurement's own list, or the gold ones."""
-    items = measurement.items
+    scores, weights = field_of(measurement, "scores"), field_of(measurement, "weights")
     from_labels = measurement.metrics[metric].aggregate == "macro_f1"
-    labels = measurement.labels or tuple(sorted({item.gold for item in items if item.gold is not None}))
+    golds = field_of(measurement, "gold")
+    labels = measurement.labels or tuple(sorted({gold for gold in golds if gold is not None}))
     code = {label: index for index, label in enumerate(labels)}
 
     def codes(answers: Sequence[str | None]) -> Codes:
@@ -145,17 +148,32 @@ def column_of(measurement: Measurement, metric: str) -> Column:
 
     nothing: Codes = np.empty(0, dtype=np.int64)
     return Column(
-        scores=np.array([] if from_labels else [item.scores[metric] for item in items], dtype=np.float64),
-        weights=np.array([item.weights.get(metric, 1.0) for item in items], dtype=np.float64),
-        clusters=cluster_codes(items),
-        gold=codes([item.gold for item in items]) if from_labels else nothing,
-        predicted=codes([item.predicted for item in items]) if from_labels else nothing,
+        scores=np.array([] if from_labels else list(map(itemgetter(metric), scores)), dtype=np.float64),
+        weights=np.array(list(map(methodcaller("get", metric, 1.0), weights)), dtype=np.float64)
+        if any(weights)
+        else np.ones(len(weights)),
+        clusters=clusters_of(measurement, from_labels),
+        gold=codes(golds) if from_labels else nothing,
+        predicted=codes(field_of(measurement, "predicted")) if from_labels else nothing,
         classes=len(labels) if from_labels else 0,
     )
 
 
-def cluster_codes(items: Sequence[Item]) -> Codes:
-    """The same number for items of one cluster; an item without a cluster is one by itself."""
-    seen: dict[tuple[bool, str], int] = {}
-    keys = ((item.cluster is None, item.item if item.cluster is None else item.cluster) for item in items)
-    return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
+def clusters_of(measurement: Measurement, by_name: bool = False) -> Codes:
+    """The same number for items of one cluster; an item without a cluster is one by itself.
+
+    by_name: the numbers follow the names and not the order of the items, so that resamples do too
+    """
+    return _clusters(measurement, by_name)
+
+
+@kept
+def _clusters(measurement: Measurement, by_name: bool) -> Codes:
+    items, clusters = field_of(measurement, "item"), field_of(measurement, "cluster")
+    keys = items
+    if any(cluster is not None for cluster in clusters):
+        named = zip(items, clusters, strict=True)
+        keys = [f"item {item}" if cluster is None else f"cluster {cluster}" for item, cluster in named]
+    distinct = dict.fromkeys(keys)
+    code = {key: number for number, key in enumerate(sorted(distinct) if by_name else distinct)}
+    return np.array([code[key] for key in keys], dtype=np.int64)

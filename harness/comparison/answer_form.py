@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.comparison.aggregates import cluster_codes
+from harness.comparison.aggregates import clusters_of
 from harness.comparison.facts import FormFacts, FormRates, Loss, LossCounts, Pair, TaskFacts
 from harness.comparison.pairing import PairedTask
 from harness.statistics.estimates import Estimate
@@ -65,7 +65,7 @@ def form_over_seeds(runs: Sequence[PairedTask]) -> FormFacts | None:
     found = None
     if base is not None and all(column is not None for column in tuned):
         changes = [mean_change(base, column) for column in tuned if column is not None]
-        found = over_seeds(changes, cluster_codes(runs[0].base.items), binary=True)
+        found = over_seeds(changes, clusters_of(runs[0].base), binary=True)
     items = [item for run in runs for item in run.tuned.items]
     return FormFacts(
         base=_rates(runs[0].base.items, primary),
@@ -118,7 +118,7 @@ def _parsed_difference(task: PairedTask) -> Estimate | None:
     base, tuned = (_parsed(side, task.base.primary) for side in (task.base, task.tuned))
     if base is None or tuned is None:
         return None
-    difference = mean_difference(base, tuned, cluster_codes(task.base.items))
+    difference = mean_difference(base, tuned, clusters_of(task.base))
     return difference if isinstance(difference, Estimate) else None
 
 

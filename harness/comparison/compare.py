@@ -14,9 +14,10 @@ from harness.statistics.distributions import two_sided
 from harness.statistics.estimates import Estimate, negated
 from harness.statistics.linear import FEWEST_CHANGED, t_interval
 from harness.statistics.seeds import error_over_seeds, mean_parts
-from harness.store.measurements import Measurement, TaskKey
+from harness.store.measurements import Measurement, TaskKey, nothing_collected
 
 
+@nothing_collected()
 def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pair) -> Comparison:
     """Facts about tuned - base, task by task and on average.
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.comparison.aggregates import AGGREGATIONS, any_difference, cluster_codes, column_of
+import numpy as np
+
+from harness.comparison.aggregates import AGGREGATIONS, any_difference, clusters_of, column_of
 from harness.comparison.divergence import divergence_facts
 from harness.comparison.facts import Flip, MetricFacts, NoiseFacts, Pair, TaskFacts
 from harness.comparison.forgetting import forgetting_facts
 from harness.comparison.pairing import PairedTask
 from harness.statistics.estimates import Estimate, NoEstimate
 from harness.statistics.linear import cluster_count
+from harness.statistics.means import is_binary
 from harness.statistics.power import certifiable_margin
-from harness.store.measurements import Item, Measurement
+from harness.store.measurements import Item, Measurement, field_of
 
 
 def task_facts(task: PairedTask, pair: Pair) -> TaskFacts:
@@ -34,7 +37,7 @@ def task_facts(task: PairedTask, pair: Pair) -> TaskFacts:
     if task.problems:
         return facts
     metrics = {name: _metric_facts(task, name) for name in task.base.metrics}
-    draws = cluster_count(cluster_codes(items))
+    draws = cluster_count(clusters_of(task.base))
     flips = _flips(task)
     wins, losses = (_count(flips, direction) for direction in ("win", "loss"))
     noise = noise_facts(task.base, binary=flips is not None)
@@ -44,7 +47,7 @@ def task_facts(task: PairedTask, pair: Pair) -> TaskFacts:
             "metrics": metrics,
             "likelihood": pair.likelihood.get((facts.suite, facts.task)),
             "clusters": draws if draws < len(items) else None,
-            "chance": sum(item.chance for item in items) / len(items),
+            "chance": sum(field_of(task.base, "chance")) / len(items),
             "wins": wins,
             "losses": losses,
             "wins_excess": _excess(wins, noise.to_right if noise else None, len(items)),
@@ -112,13 +115,14 @@ def _count(flips: Sequence[Flip] | None, direction: str) -> int | None:
 def _flips(task: PairedTask) -> tuple[Flip, ...] | None:
     """Items whose primary score went from 0 to 1 or back; None when that score is not binary."""
     primary = task.base.primary
-    pairs = tuple(zip(task.base.items, task.tuned.items, strict=True))
-    if any(item.scores.get(primary) not in (0.0, 1.0) for both in pairs for item in both):
+    if task.base.metrics[primary].aggregate == "macro_f1":
+        return None
+    before, after = (column_of(side, primary).scores for side in (task.base, task.tuned))
+    if not (is_binary(before) and is_binary(after)):
         return None
     return tuple(
-        _flip(before, after, won=after.scores[primary] > before.scores[primary])
-        for before, after in pairs
-        if before.scores[primary] != after.scores[primary]
+        _flip(task.base.items[place], task.tuned.items[place], won=bool(after[place] > before[place]))
+        for place in np.flatnonzero(before != after)
     )
 
 

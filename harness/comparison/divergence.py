@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from harness.comparison.aggregates import cluster_codes
+from harness.comparison.aggregates import clusters_of
 from harness.comparison.facts import DivergenceFacts
 from harness.statistics.estimates import Interval
 from harness.statistics.rates import ratio_interval
@@ -33,7 +33,7 @@ def divergence_facts(tuned: Measurement) -> tuple[DivergenceFacts | None, str | 
     value = weighted_ratio(per_token, tokens)
     return DivergenceFacts(
         nats_per_token=value,
-        interval95=_not_below_zero(ratio_interval(per_token, tokens, cluster_codes(tuned.items)), value),
+        interval95=_not_below_zero(ratio_interval(per_token, tokens, clusters_of(tuned)), value),
         documents=len(found),
         tokens=int(tokens.sum()),
     ), None

@@ -6,9 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, compress, repeat
+from operator import contains, methodcaller, not_
 
 from harness.comparison.facts import DiffersIn, Pair
-from harness.store.measurements import Item, Measurement, TaskKey
+from harness.store.measurements import Item, Measurement, TaskKey, field_of, kept
 
 # Which recorded conditions may differ in a pair of each kind.
 _MAY_DIFFER: Mapping[DiffersIn, frozenset[str]] = {
@@ -58,7 +60,7 @@ def pair_problems(base: Sequence[Measurement], tuned: Sequence[Measurement], pai
 
 
 def _asked(measurements: Sequence[Measurement]) -> set[tuple[str, str, str]]:
-    return {(*_key(m), item.prompt_hash) for m in measurements for item in m.items}
+    return {(*_key(m), prompt) for m in measurements for prompt in field_of(m, "prompt_hash")}
 
 
 def pair_tasks(
@@ -79,15 +81,28 @@ def _paired(base: Measurement | None, tuned: Measurement | None, pair: Pair) -> 
     problems = (*_term_problems(base, tuned, pair), *_item_problems(base, tuned, pair))
     if problems:
         return PairedTask(base, tuned, problems)
-    by_item = {item.item: item for item in tuned.items}
-    ordered = replace(tuned, items=tuple(by_item[item.item] for item in base.items))
-    broken = _not_finite(ordered.items)
+    ordered = _ordered(tuned, base)
+    broken = _not_finite(ordered)
     if broken:
         alarm = f"{pair.tuned} has scores that are not finite on {_several(broken)}"
         return PairedTask(base, ordered, (alarm,), (alarm,))
-    silent = _only_empty(ordered.items) and not _only_empty(base.items)
+    silent = _only_empty(ordered) and not _only_empty(base)
     alarms = (f"{pair.tuned} generated nothing but empty answers",) if silent else ()
     return PairedTask(base, ordered, alarms=alarms)
+
+
+def _ordered(tuned: Measurement, base: Measurement) -> Measurement:
+    """The same items as base's, in base's order."""
+    wanted = field_of(base, "item")
+    if wanted == field_of(tuned, "item"):
+        return tuned
+    by_item = _by_item(tuned)
+    return replace(tuned, items=tuple(by_item[name] for name in wanted))
+
+
+@kept
+def _by_item(measurement: Measurement) -> dict[str, Item]:
+    return dict(zip(field_of(measurement, "item"), measurement.items, strict=True))
 
 
 def _term_problems(base: Measurement, tuned: Measurement, pair: Pair) -> Iterator[str]:
@@ -104,49 +119,73 @@ def _term_problems(base: Measurement, tuned: Measurement, pair: Pair) -> Iterato
 def _item_problems(base: Measurement, tuned: Measurement, pair: Pair) -> Iterator[str]:
     """Missing, unmatched and unequal items. Missing is not zero: one of them is enough."""
     for name, side in ((pair.base, base), (pair.tuned, tuned)):
-        yield from _side_problems(name, side)
-    before, after = ({item.item: item for item in side.items} for side in (base, tuned))
+        yield from _side_problems(side, name)
+    before, after = _by_item(base), _by_item(tuned)
     for name, lacking in ((pair.tuned, before.keys() - after), (pair.base, after.keys() - before)):
         if lacking:
             yield f"{name} has no {_several(sorted(lacking))}"
-    common = [key for key in before if key in after]
     asked = () if pair.differs_in in _OTHER_PROMPTS else ("prompt_hash",)
     for what in (*asked, "gold", "cluster", "chance", "weights"):
-        unequal = [key for key in common if getattr(before[key], what) != getattr(after[key], what)]
+        unequal = _unequal(base, tuned, what)
         if unequal:
             yield f"{what} differs on {_several(unequal)}"
-    broken = _not_finite(base.items)
+    broken = _not_finite(base)
     if broken:
         yield f"{pair.base} has scores that are not finite on {_several(broken)}"
 
 
-def _side_problems(name: str, side: Measurement) -> Iterator[str]:
-    if not side.items:
-        yield f"no items are measured for {name}"
-    twice = [key for key, count in Counter(item.item for item in side.items).items() if count > 1]
+def _unequal(base: Measurement, tuned: Measurement, what: str) -> list[str]:
+    """The common items that differ in it. Whole columns first: as a rule they are equal."""
+    if all(field_of(base, name) == field_of(tuned, name) for name in ("item", what)):
+        return []
+    before, after = _by_item(base), _by_item(tuned)
+    common = [key for key in before if key in after]
+    return [key for key in common if getattr(before[key], what) != getattr(after[key], what)]
+
+
+@kept
+def _side_problems(side: Measurement, name: str) -> tuple[str, ...]:
+    items, missing = field_of(side, "item"), field_of(side, "missing")
+    problems = [] if items else [f"no items are measured for {name}"]
+    twice = [key for key, count in Counter(items).items() if count > 1]
     if twice:
-        yield f"{name} has {_several(twice)} more than once"
-    missing = [item for item in side.items if item.missing is not None]
-    if missing:
-        yield f"{name} could not score {_several([i.item for i in missing])}: {missing[0].missing}"
-    for name_of_metric, metric in side.metrics.items():
-        by_label = metric.aggregate == "macro_f1"
-        scored = [item for item in side.items if item.missing is None]
-        without = [i.item for i in scored if (i.gold is None if by_label else name_of_metric not in i.scores)]
+        problems.append(f"{name} has {_several(twice)} more than once")
+    unscored = {item: why for item, why in zip(items, missing, strict=True) if why is not None}
+    if unscored:
+        problems.append(f"{name} could not score {_several(list(unscored))}: {next(iter(unscored.values()))}")
+    for key, metric in side.metrics.items():
+        without = [item for item in _without(side, key) if item not in unscored]
         if without:
-            yield f"{name} has no {metric.title} on {_several(without)}"
+            problems.append(f"{name} has no {metric.title} on {_several(without)}")
+    return tuple(problems)
 
 
-def _not_finite(items: Sequence[Item]) -> list[str]:
-    def finite(numbers: Mapping[str, float]) -> bool:
-        return all(math.isfinite(number) for number in numbers.values())
+def _without(side: Measurement, metric: str) -> list[str]:
+    """Items that have nothing to compute this metric of."""
+    if side.metrics[metric].aggregate == "macro_f1":
+        held = [gold is not None for gold in field_of(side, "gold")]
+    else:
+        held = list(map(contains, field_of(side, "scores"), repeat(metric)))
+    return [] if all(held) else list(compress(field_of(side, "item"), map(not_, held)))
 
-    return [item.item for item in items if not (finite(item.scores) and finite(item.weights))]
+
+@kept
+def _not_finite(side: Measurement) -> list[str]:
+    numbers = field_of(side, "scores"), field_of(side, "weights")
+    every = chain.from_iterable(map(methodcaller("values"), chain(*numbers)))
+    if math.isfinite(sum(every)):  # no sum is finite with a part that is not
+        return []
+    return [
+        item
+        for item, *both in zip(field_of(side, "item"), *numbers, strict=True)
+        if not all(math.isfinite(number) for each in both for number in each.values())
+    ]
 
 
-def _only_empty(items: Sequence[Item]) -> bool:
+@kept
+def _only_empty(side: Measurement) -> bool:
     """Whether there are answers and all are blank. Items without answers (perplexity) do not count."""
-    answers = [item.predicted for item in items if item.predicted is not None]
+    answers = [answer for answer in field_of(side, "predicted") if answer is not None]
     return bool(answers) and not any(answer.strip() for answer in answers)
 
 

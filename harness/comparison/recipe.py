@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.comparison.aggregates import AGGREGATIONS, cluster_codes, column_of
+from harness.comparison.aggregates import AGGREGATIONS, clusters_of, column_of
 from harness.comparison.answer_form import form_over_seeds
 from harness.comparison.differences import certifiable, noise_facts
 from harness.comparison.facts import MetricFacts, Pair, TaskFacts
@@ -38,7 +38,7 @@ def recipe_facts(runs: Sequence[PairedTask], pair: Pair) -> TaskFacts:
     if problems:
         return facts
     metrics = {name: _metric_facts(runs, name) for name in base.metrics}
-    draws = cluster_count(cluster_codes(base.items))
+    draws = cluster_count(clusters_of(base))
     difference = metrics[base.primary].difference
     return facts.model_copy(
         update={

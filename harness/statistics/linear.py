@@ -22,7 +22,7 @@ from harness.statistics.distributions import two_sided
 from harness.statistics.estimates import Estimate, Interval, Method, NoEstimate
 
 Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int64]  # numbers from 0 on; not all of them need occur
 
 FEWEST_DRAWS = 8
 FEW_DRAWS = 30
@@ -59,7 +59,7 @@ def singletons(n: int) -> Codes:
 
 
 def cluster_count(clusters: Codes) -> int:
-    return int(np.unique(clusters).size)
+    return int(np.count_nonzero(np.bincount(clusters)))
 
 
 def changed_clusters(differences: Floats, clusters: Codes) -> int:
@@ -78,8 +78,8 @@ def _error(sums: Floats) -> float:
 
 def cluster_sums(influences: Floats, clusters: Codes) -> Floats:
     """The influences summed within each cluster, in the order of the clusters' codes."""
-    codes = np.unique(clusters, return_inverse=True)[1]
-    return np.bincount(codes, weights=influences).astype(np.float64)
+    sums = np.bincount(clusters, weights=influences)
+    return sums[np.bincount(clusters) > 0].astype(np.float64)
 
 
 def moment_skewness(sums: Floats) -> float:

@@ -269,7 +269,7 @@ def test_swapping_the_sides_changes_no_p_of_any_difference(measured, pair):
 def test_a_rate_of_which_less_is_better_enters_the_average_the_right_way_round(measured, pair):
     error = Metric(name="error", title="error rate", higher_is_better=False)
     sides = [
-        measured(scores, metric="error", metrics={"error": error}, configuration=name)
+        measured(scores, configuration=name, metrics={"accuracy": error})
         for name, scores in (("base", [0.0] * 40), ("lora", [1.0] * 10 + [0.0] * 30))
     ]
     assert compare([sides[0]], [sides[1]], pair).general_average.value == pytest.approx(-0.25)

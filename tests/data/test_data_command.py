@@ -77,7 +77,8 @@ def test_rows_are_shown_with_what_has_no_loss_marked_and_the_counts(
         "· format prompt-completion, guessed from `prompt` and `completion` in train.jsonl\n"
         "\nrow 1\n⟦<s>0 the sky is⟧ blue</s>\n\nrow 2\n⟦<s>1 the sky is⟧ blue</s>\n\n4 rows, "
     )
-    assert said.endswith(" 40 tokens, 12 with a loss (30.0%)\n1 truncated, 1 dropped, 1 duplicates\n")
+    assert " 40 tokens, 12 with a loss (30.0%)\n1 truncated, 1 dropped, 1 duplicates\n\ntest items" in said
+    assert said.endswith("by shared runs of words\n· suite/prose (domain): 0 of 6 (0.0%)\n")
 
 
 def test_what_has_no_loss_is_dimmed_where_there_are_colours(
@@ -150,6 +151,34 @@ def test_a_chat_template_of_the_experiment_takes_the_place_of_the_tokenizers(
     assert entry(["data", str(file)]) == 0
 
     assert "⟦user: hi</s>⟧assistant: ho</s>\n" in capsys.readouterr().out
+
+
+def test_domain_items_that_are_trained_on_are_counted_shown_inertly_and_warned_about(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Six of the nine are test items, by their hash."""
+    rows = [{"prompt": "Say it:", "completion": f" Judge\u202e my vow, {number}!"} for number in range(9)]
+    file = str(project(rows))
+
+    assert entry(["data", file, "--rows", "0"]) == 0
+    said = capsys.readouterr().out
+    assert entry(["data", file, "--json"]) == 0
+    (overlap,) = json.loads(capsys.readouterr().out)["overlaps"]
+
+    assert "⚠ suite/prose (domain): 6 of 6 (100.0%); a gain may be memory" in said
+    assert "shares its whole text with row " in said
+    assert "\u202e" not in said
+    assert (overlap["items"], overlap["flagged"], overlap["unchecked"]) == (6, 6, None)
+    assert [example["longest"] for example in overlap["examples"]] == [4, 4]
+
+
+def test_rows_of_token_numbers_are_said_to_be_unchecked(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert entry(["data", str(project([{"input_ids": [1, 5, 6], "labels": [1, 5, 6]}]))]) == 0
+
+    said = capsys.readouterr().out
+    assert "· suite/prose (domain): not checked, the training rows hold no text\n" in said
 
 
 REFUSED: dict[str, tuple[list[dict[str, Any]], dict[str, str], list[str], str]] = {
