@@ -18,7 +18,7 @@ from harness.statistics.estimates import Estimate
 from harness.statistics.linear import Floats
 from harness.statistics.means import mean_change, mean_difference
 from harness.statistics.seeds import over_seeds
-from harness.store.measurements import Item, Measurement
+from harness.store.measurements import Item, Measurement, field_of, kept
 
 PARSED = "parsed"
 _RIGHT = "accuracy"
@@ -31,14 +31,9 @@ def with_form(facts: TaskFacts, task: PairedTask, paired: Sequence[PairedTask], 
 
     paired: all tasks of the pair, among them the one that scores the same items by likelihood
     """
-    primary = task.base.primary
     if facts.problems or not _is_written(task):
         return facts
-    form = FormFacts(
-        base=_rates(task.base.items, primary),
-        tuned=_rates(task.tuned.items, primary),
-        parsed=_parsed_difference(task),
-    )
+    form = FormFacts(base=_rates(task.base), tuned=_rates(task.tuned), parsed=_parsed_difference(task))
     named = pair.likelihood.get((facts.suite, facts.task))
     if named is None:
         return facts.model_copy(update={"form": form})
@@ -50,7 +45,7 @@ def with_form(facts: TaskFacts, task: PairedTask, paired: Sequence[PairedTask], 
         likelihood=named, format=counts["format"], ability=counts["ability"], both=counts["both"]
     )
     flips = facts.flips
-    if primary == _RIGHT:
+    if facts.primary == _RIGHT:
         flips = tuple(flip.model_copy(update={"loss": losses.get(flip.item)}) for flip in flips)
     return facts.model_copy(update={"form": form.model_copy(update={"losses": counted}), "flips": flips})
 
@@ -60,43 +55,54 @@ def form_over_seeds(runs: Sequence[PairedTask]) -> FormFacts | None:
     are each run's own."""
     if not all(_is_written(run) for run in runs):
         return None
-    primary = runs[0].base.primary
-    base, *tuned = (_parsed(side, primary) for side in (runs[0].base, *(run.tuned for run in runs)))
+    base, tuned = runs[0].base, [run.tuned for run in runs]
+    before, after = _parsed(base), [_parsed(side) for side in tuned]
     found = None
-    if base is not None and all(column is not None for column in tuned):
-        changes = [mean_change(base, column) for column in tuned if column is not None]
-        found = over_seeds(changes, clusters_of(runs[0].base), binary=True)
-    items = [item for run in runs for item in run.tuned.items]
+    if before is not None and all(column is not None for column in after):
+        changes = [mean_change(before, column) for column in after if column is not None]
+        found = over_seeds(changes, clusters_of(base), binary=True)
+    rates = [_rates(side) for side in tuned]
     return FormFacts(
-        base=_rates(runs[0].base.items, primary),
-        tuned=_rates(items, primary),
+        base=_rates(base),
+        tuned=FormRates(
+            empty=sum(each.empty for each in rates) / len(rates),
+            truncated=_mean([each.truncated for each in rates]),
+            unparsed=_mean([each.unparsed for each in rates]),
+        ),
         parsed=found if isinstance(found, Estimate) else None,
     )
 
 
 def _is_written(task: PairedTask) -> bool:
-    items = (*task.base.items, *task.tuned.items)
-    return bool(items) and all(_text(item) is not None for item in items)
+    return _texts(task.base) is not None and _texts(task.tuned) is not None
 
 
-def _rates(items: Sequence[Item], primary: str) -> FormRates:
+@kept
+def _rates(side: Measurement) -> FormRates:
+    texts = _texts(side) or []
     return FormRates(
-        empty=sum(not (_text(item) or "").strip() for item in items) / len(items),
-        truncated=_share([_truncated(item) for item in items]),
-        unparsed=_share([_unparsed(item, primary) for item in items]),
+        empty=sum(not text.strip() for text in texts) / len(texts),
+        truncated=_mean([_truncated(item) for item in side.items]),
+        unparsed=_mean(_unparsed(side)),
     )
 
 
-def _share(found: Sequence[bool | None]) -> float | None:
-    """Of all items; None where one of them is not known."""
+def _mean(found: Sequence[float | None]) -> float | None:
+    """Of flags the share that is set; None where one of them is not known."""
     known = [each for each in found if each is not None]
     return sum(known) / len(known) if len(known) == len(found) else None
 
 
-def _text(item: Item) -> str | None:
-    """What was written; None where the model only read."""
-    text = item.responses[0].get("text") if item.responses else None
-    return text if isinstance(text, str) else None
+@kept
+def _texts(side: Measurement) -> list[str] | None:
+    """What was written to each item; None where the model only read, or there are no items."""
+    texts: list[str] = []
+    for responses in field_of(side, "responses"):
+        text = responses[0].get("text") if responses else None
+        if not isinstance(text, str):
+            return None
+        texts.append(text)
+    return texts or None
 
 
 def _truncated(item: Item) -> bool | None:
@@ -104,10 +110,16 @@ def _truncated(item: Item) -> bool | None:
     return cut if isinstance(cut, bool) else None
 
 
-def _unparsed(item: Item, primary: str) -> bool | None:
+@kept
+def _unparsed(side: Measurement) -> list[bool | None]:
     """Whether no answer could be read: by the task's own metric, or by the primary metric's filter."""
-    if PARSED in item.scores:
-        return item.scores[PARSED] == 0.0
+    return [
+        item.scores[PARSED] == 0.0 if PARSED in item.scores else _unread(item, side.primary)
+        for item in side.items
+    ]
+
+
+def _unread(item: Item, primary: str) -> bool | None:
     unread = item.responses[0].get("unread") or {}
     found = unread.get(primary.partition(",")[2]) if "," in primary else next(iter(unread.values()), None)
     return found if isinstance(found, bool) else None
@@ -115,19 +127,19 @@ def _unparsed(item: Item, primary: str) -> bool | None:
 
 def _parsed_difference(task: PairedTask) -> Estimate | None:
     """Paired, tuned - base; None where it is not known of every item or has no interval."""
-    base, tuned = (_parsed(side, task.base.primary) for side in (task.base, task.tuned))
+    base, tuned = _parsed(task.base), _parsed(task.tuned)
     if base is None or tuned is None:
         return None
     difference = mean_difference(base, tuned, clusters_of(task.base))
     return difference if isinstance(difference, Estimate) else None
 
 
-def _parsed(side: Measurement, primary: str) -> Floats | None:
+def _parsed(side: Measurement) -> Floats | None:
     """1 for an answer that could be read, 0 for one that could not; None unless known of every item."""
-    unparsed = [_unparsed(item, primary) for item in side.items]
-    if any(each is None for each in unparsed):
+    unparsed = _unparsed(side)
+    if None in unparsed:
         return None
-    return np.array([not each for each in unparsed], dtype=np.float64)
+    return 1.0 - np.array(unparsed, dtype=np.float64)
 
 
 def _losses(task: PairedTask, named: str, paired: Sequence[PairedTask]) -> tuple[_Losses | None, str | None]:
