@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from harness.comparison.differences import task_facts
-from harness.comparison.facts import Comparison, Pair, SuiteFacts, TaskFacts
+from harness.comparison.facts import Comparison, Pair, Role, SuiteFacts, TaskFacts
 from harness.comparison.pairing import pair_problems, pair_tasks
 from harness.statistics.distributions import two_sided
 from harness.statistics.estimates import Estimate
@@ -31,17 +31,18 @@ def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pai
             "tasks": tasks,
             "general_average": average_difference(general),
             "general_noise": average_noise(general),
-            "suites": tuple(_suite_facts(suite, tasks, pair) for suite in pair.roles),
+            "suites": tuple(suite_facts(suite, role, tasks) for suite, role in pair.roles.items()),
         }
     )
 
 
-def _suite_facts(suite: str, tasks: Sequence[TaskFacts], pair: Pair) -> SuiteFacts:
+def suite_facts(suite: str, role: Role, tasks: Sequence[TaskFacts]) -> SuiteFacts:
+    """The suite's average over those of all tasks that are its own."""
     within = [task for task in tasks if task.suite == suite]
     return SuiteFacts(
         suite=suite,
-        role=pair.roles[suite],
-        tasks=tuple(task.task for task in _averaged(within)),
+        role=role,
+        tasks=tuple(task.task for task in averaged(within)),
         average=average_difference(within),
     )
 
@@ -54,7 +55,7 @@ def average_difference(tasks: Sequence[TaskFacts]) -> Estimate | None:
     """
     estimates = [
         task.metrics[task.primary].difference if task.primary in task.metrics else None
-        for task in _averaged(tasks)
+        for task in averaged(tasks)
     ]
     known = [estimate for estimate in estimates if estimate is not None]
     if not known or len(known) < len(estimates):
@@ -66,21 +67,21 @@ def average_difference(tasks: Sequence[TaskFacts]) -> Estimate | None:
         interval90=t_interval(value, error, None, 0.90),
         interval95=t_interval(value, error, None, 0.95),
         method="normal",
-        n=sum(task.n for task in _averaged(tasks)),
+        n=sum(task.n for task in averaged(tasks)),
         standard_error=error,
     )
 
 
 def average_noise(tasks: Sequence[TaskFacts]) -> float | None:
     """Deviation of the same average that numerics alone explain; None where that of a task is not known."""
-    noises = [task.noise.deviation if task.noise else None for task in _averaged(tasks)]
+    noises = [task.noise.deviation if task.noise else None for task in averaged(tasks)]
     known = [noise for noise in noises if noise is not None]
     if not known or len(known) < len(noises):
         return None
     return math.sqrt(sum(noise**2 for noise in known)) / len(known)
 
 
-def _averaged(tasks: Sequence[TaskFacts]) -> list[TaskFacts]:
+def averaged(tasks: Iterable[TaskFacts]) -> list[TaskFacts]:
     """Gated tasks with a rate as primary. One with problems stays in, and so makes the average None."""
     return [task for task in tasks if task.gated and (task.problems or _is_rate(task))]
 

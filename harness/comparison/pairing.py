@@ -111,7 +111,7 @@ def _item_problems(base: Measurement, tuned: Measurement, pair: Pair) -> Iterato
             yield f"{name} has no {_several(sorted(lacking))}"
     common = [key for key in before if key in after]
     asked = () if pair.differs_in in _OTHER_PROMPTS else ("prompt_hash",)
-    for what in (*asked, "gold", "cluster", "chance", "weights"):
+    for what in (*asked, "gold", "cluster", "slices", "chance", "weights"):
         unequal = [key for key in common if getattr(before[key], what) != getattr(after[key], what)]
         if unequal:
             yield f"{what} differs on {_several(unequal)}"

@@ -7,16 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from harness.comparison.compare import averaged
 from harness.comparison.facts import Comparison, MetricFacts, Role, TaskFacts
+from harness.experiment.gate_schema import Bound, Gate, Tier
 from harness.experiment.metrics import Metric
-from harness.experiment.schema import Gate
 from harness.gate.verdict import Endpoint, EndpointStatus
 from harness.statistics.estimates import Estimate, negated, scaled
 from harness.statistics.evidence import interval_at, p_above, p_below
 from harness.statistics.multiplicity import holm
 from harness.statistics.power import items_to_settle
 
-GUARD = "max_bits_per_byte_increase"
+GUARD: Bound = "max_bits_per_byte_increase"
 # A margin must exceed so many deviations of what scoring the base twice changes (statistics.md 3.5).
 NOISE_DEVIATIONS = 2.0
 
@@ -26,7 +27,7 @@ class Question:
     """One rule on one estimate.
 
     `estimate` is oriented so that more is better; the rule holds above `threshold` and is broken below
-    `broken`. `items` is what the estimate rests on, `gated` whether the answer counts. `noise` is the
+    `broken`. `items` is what the estimate rests on, `tier` how far the answer counts. `noise` is the
     deviation of the estimate that numerics alone explain, None where it was not measured.
     """
 
@@ -41,18 +42,23 @@ class Question:
     broken: float
     estimate: Estimate
     items: int
-    gated: bool = True
+    tier: Tier = "critical"
     noise: float | None = None
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Endpoints that count, by role; endpoints for information; and gated tasks nobody can answer for."""
+    """Endpoints that count, by role; endpoints for information; and tasks nobody can answer for, with why.
+
+    Without an answer a critical task (`unanswered`) keeps the gate from passing, a supporting one
+    (`unheard`) does not.
+    """
 
     domain: tuple[Endpoint, ...]
     general: tuple[Endpoint, ...]
     advisory: tuple[Endpoint, ...]
     unanswered: tuple[str, ...]
+    unheard: tuple[str, ...] = ()
 
 
 def answer(comparison: Comparison, policy: Gate) -> Answers:
@@ -61,22 +67,23 @@ def answer(comparison: Comparison, policy: Gate) -> Answers:
     General endpoints carry Holm-adjusted p-values: "did any of these regress?" is asked of all at once.
     """
     questions = [*_average(comparison, policy)]
-    unanswered = []
+    unanswered: dict[Tier, list[str]] = {"critical": [], "supporting": [], "advisory": []}
     for task in comparison.tasks:
         if task.problems:
             continue
-        facts, gated = judged_metric(task)
+        facts, tier = judged_metric(task)[0], tier_of(task, policy)
         if facts.difference is not None:
-            questions.append(_question(task, facts, gated, policy))
-        elif gated:
-            unanswered.append(f"{task.suite}/{task.task}: {facts.reason}")
+            questions.append(_question(task, facts, tier, policy))
+        else:
+            unanswered[tier].append(f"{task.suite}/{task.task}: {facts.reason}")
+    unanswered["critical"] += _without_average(comparison, policy)
+    counted = [question for question in questions if question.tier != "advisory"]
     return Answers(
-        domain=_endpoints((q for q in questions if q.gated and q.role == "domain"), policy.alpha),
-        general=_with_holm(
-            _endpoints((q for q in questions if q.gated and q.role == "general"), policy.alpha)
-        ),
-        advisory=_endpoints((q for q in questions if not q.gated), policy.alpha),
-        unanswered=tuple(unanswered),
+        domain=_endpoints((q for q in counted if q.role == "domain"), policy.alpha),
+        general=_with_holm(_endpoints((q for q in counted if q.role == "general"), policy.alpha)),
+        advisory=_endpoints((q for q in questions if q.tier == "advisory"), policy.alpha),
+        unanswered=tuple(unanswered["critical"]),
+        unheard=tuple(unanswered["supporting"]),
     )
 
 
@@ -95,7 +102,33 @@ def judged_metric(task: TaskFacts) -> tuple[MetricFacts, bool]:
     return primary, False
 
 
-def _question(task: TaskFacts, facts: MetricFacts, gated: bool, policy: Gate) -> Question:
+def tier_of(task: TaskFacts, policy: Gate) -> Tier:
+    """How far a comparable task's answer counts: what cannot decide is advisory, whatever the policy says."""
+    return policy.rule(task.suite, task.task).tier if judged_metric(task)[1] else "advisory"
+
+
+def _averages_tier(comparison: Comparison, policy: Gate) -> Tier:
+    """Nobody has to show that the general average is kept where only supporting tasks are in it."""
+    general = averaged(task for task in comparison.tasks if task.role == "general")
+    supporting = [policy.rule(task.suite, task.task).tier == "supporting" for task in general]
+    return "supporting" if supporting and all(supporting) else "critical"
+
+
+def _without_average(comparison: Comparison, policy: Gate) -> list[str]:
+    """An average that has to be kept must not go missing for a supporting task that has no interval."""
+    if comparison.general_average is not None or _averages_tier(comparison, policy) != "critical":
+        return []
+    silent = [
+        f"the general average: {task.suite}/{task.task} has none ({task.metrics[task.primary].reason})"
+        for task in averaged(task for task in comparison.tasks if task.role == "general")
+        if not task.problems
+        and tier_of(task, policy) == "supporting"
+        and task.metrics[task.primary].difference is None
+    ]
+    return silent[:1]
+
+
+def _question(task: TaskFacts, facts: MetricFacts, tier: Tier, policy: Gate) -> Question:
     """The rule for one task; margins are for rates and bits, other units are only compared with 0."""
     if facts.difference is None:
         raise ValueError("a question needs an estimate")
@@ -113,18 +146,18 @@ def _question(task: TaskFacts, facts: MetricFacts, gated: bool, policy: Gate) ->
         broken=0.0,
         estimate=better,
         items=task.n,
-        gated=gated,
+        tier=tier,
         noise=task.noise.deviation if task.noise and metric.name == task.primary else None,
     )
     if task.role == "domain":
-        gain = policy.min_gain if metric.unit == "rate" else 0.0
+        gain = policy.bound(task.suite, task.task, "min_gain") if metric.unit == "rate" else 0.0
         # A negative min_gain allows a small loss, which then must not count as a broken rule.
         return replace(common, limit=gain, threshold=gain, broken=min(gain, 0.0))
     if metric.unit == "rate":
-        drop = policy.max_drop_task
+        drop = policy.bound(task.suite, task.task, "max_drop")
         return replace(common, limit=drop, threshold=-drop, broken=-drop)
     if _is_guard(metric) and facts.base > 0:
-        rise = policy.max_bits_per_byte_increase
+        rise = policy.bound(task.suite, task.task, GUARD)
         relative = scaled(better, 1.0 / facts.base)
         noise = None if common.noise is None else common.noise / facts.base
         return replace(
@@ -160,15 +193,17 @@ def _average(comparison: Comparison, policy: Gate) -> Iterable[Question]:
         broken=-drop,
         estimate=comparison.general_average,
         items=comparison.general_average.n,
+        tier=_averages_tier(comparison, policy),
         noise=comparison.general_noise,
     )
 
 
 def _endpoints(questions: Iterable[Question], alpha: float) -> tuple[Endpoint, ...]:
-    return tuple(_endpoint(question, alpha) for question in questions)
+    return tuple(endpoint(question, alpha) for question in questions)
 
 
-def _endpoint(question: Question, alpha: float) -> Endpoint:
+def endpoint(question: Question, alpha: float) -> Endpoint:
+    """The answer: bounds, both one-sided p-values and what they say at alpha."""
     estimate = question.estimate
     bounds = interval_at(estimate, 1.0 - 2.0 * alpha)
     holds, broken = p_above(estimate, question.threshold), p_below(estimate, question.broken)
@@ -184,6 +219,7 @@ def _endpoint(question: Question, alpha: float) -> Endpoint:
         task=question.task,
         metric=question.metric,
         unit=question.unit,
+        tier=question.tier,
         limit=question.limit,
         value=value,
         low=low,
@@ -233,8 +269,7 @@ def _items_needed(question: Question, alpha: float) -> int | None:
 
 
 def _with_holm(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
-    adjusted = holm([endpoint.p_broken for endpoint in endpoints])
+    adjusted = holm([each.p_broken for each in endpoints])
     return tuple(
-        endpoint.model_copy(update={"p_broken_holm": p})
-        for endpoint, p in zip(endpoints, adjusted, strict=True)
+        each.model_copy(update={"p_broken_holm": p}) for each, p in zip(endpoints, adjusted, strict=True)
     )

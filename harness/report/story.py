@@ -9,6 +9,7 @@ from harness.report.sections.differences import differences_section, quantizatio
 from harness.report.sections.making import cost_section, training_section
 from harness.report.sections.methods import methods_section
 from harness.report.sections.record import configuration_section, provenance_section, reading_section
+from harness.report.sections.slices import slices_section
 from harness.report.sections.strength import strength_section
 from harness.report.sections.validity import validity_section
 from harness.report.sections.verdict import verdict_section
@@ -19,6 +20,7 @@ _ORDER = (
     strength_section,
     validity_section,
     differences_section,
+    slices_section,
     flips_section,
     generations_section,
     training_section,

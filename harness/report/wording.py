@@ -136,6 +136,8 @@ def status_cell(endpoint: Endpoint, advisory: bool) -> Cell:
         notes.append(f"about {endpoint.items_needed:,} items would decide it")
     if advisory:
         notes.append("advisory: not part of the verdict")
+    elif endpoint.tier == "supporting":
+        notes.append("supporting: only a shown loss counts")
     return Cell(f"{mark} {endpoint.status.value}", "; ".join(notes), tone)
 
 

@@ -33,6 +33,7 @@ class CompiledTask:
 
     lm_tasks: one lm-eval task, or the leaves of a registered group such as mmlu.
     cluster:  column or template that names an item's cluster; None when items are independent.
+    slices:   columns by whose values its items are also compared.
     """
 
     name: str
@@ -43,6 +44,7 @@ class CompiledTask:
     labels: tuple[str, ...]
     lm_tasks: tuple[Any, ...]
     decoding: str
+    slices: tuple[str, ...] = ()
 
 
 def compile_task(
@@ -75,6 +77,7 @@ def compile_task(
         decoding=f"greedy, at most {task.max_new_tokens} tokens, stop {list(task.stop)!r}"
         if task.kind == "qa"
         else "log-likelihood",
+        slices=task.slices,
     )
 
 
@@ -221,4 +224,5 @@ def _registered(name: str, task: Task, leaves: tuple[Any, ...]) -> CompiledTask:
         labels=(),
         lm_tasks=leaves,
         decoding=str(leaves[0].config.generation_kwargs or "log-likelihood"),
+        slices=task.slices,
     )
