@@ -12,6 +12,7 @@ from harness.comparison.divergence import divergence_facts
 from harness.comparison.facts import Flip, MetricFacts, NoiseFacts, Pair, TaskFacts
 from harness.comparison.forgetting import forgetting_facts
 from harness.comparison.pairing import PairedTask
+from harness.comparison.slices import slice_facts
 from harness.statistics.estimates import Estimate, NoEstimate
 from harness.statistics.linear import cluster_count
 from harness.statistics.means import is_binary
@@ -57,6 +58,7 @@ def task_facts(task: PairedTask, pair: Pair) -> TaskFacts:
             "divergence": divergence,
             "no_divergence": no_divergence,
             "flips": flips or (),
+            "slices": slice_facts(task),
             "certifiable_margin": certifiable(metrics[task.base.primary].difference, changed=bool(flips)),
         }
     )

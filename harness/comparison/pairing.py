@@ -125,7 +125,7 @@ def _item_problems(base: Measurement, tuned: Measurement, pair: Pair) -> Iterato
         if lacking:
             yield f"{name} has no {_several(sorted(lacking))}"
     asked = () if pair.differs_in in _OTHER_PROMPTS else ("prompt_hash",)
-    for what in (*asked, "gold", "cluster", "chance", "weights"):
+    for what in (*asked, "gold", "cluster", "slices", "chance", "weights"):
         unequal = _unequal(base, tuned, what)
         if unequal:
             yield f"{what} differs on {_several(unequal)}"
