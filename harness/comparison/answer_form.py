@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import numpy as np
 
@@ -26,18 +27,22 @@ _RIGHT = "accuracy"
 _Losses = Mapping[str, Loss]
 
 
-def with_form(facts: TaskFacts, task: PairedTask, paired: Sequence[PairedTask], pair: Pair) -> TaskFacts:
+def with_form(
+    facts: TaskFacts, runs: Sequence[PairedTask], paired: Sequence[PairedTask], pair: Pair
+) -> TaskFacts:
     """The task's facts with those about its written answers; as they are where nothing is written.
+
+    Of a recipe: means over its runs; what a lost answer lost is each run's own.
 
     paired: all tasks of the pair, among them the one that scores the same items by likelihood
     """
-    if facts.problems or not _is_written(task):
+    if facts.problems or not all(map(_is_written, runs)):
         return facts
-    form = FormFacts(base=_rates(task.base), tuned=_rates(task.tuned), parsed=_parsed_difference(task))
+    form = _form(runs)
     named = pair.likelihood.get((facts.suite, facts.task))
-    if named is None:
+    if named is None or pair.seeds:
         return facts.model_copy(update={"form": form})
-    losses, why_not = _losses(task, named, paired)
+    losses, why_not = _losses(runs[0], named, paired)
     if losses is None:
         return facts.model_copy(update={"form": form.model_copy(update={"no_losses": why_not})})
     counts = Counter(losses.values())
@@ -50,26 +55,16 @@ def with_form(facts: TaskFacts, task: PairedTask, paired: Sequence[PairedTask], 
     return facts.model_copy(update={"form": form.model_copy(update={"losses": counted}), "flips": flips})
 
 
-def form_over_seeds(runs: Sequence[PairedTask]) -> FormFacts | None:
-    """Of a recipe: means over its runs, and what reading the answers lost under them. Labels of single losses
-    are each run's own."""
-    if not all(_is_written(run) for run in runs):
-        return None
-    base, tuned = runs[0].base, [run.tuned for run in runs]
-    before, after = _parsed(base), [_parsed(side) for side in tuned]
-    found = None
-    if before is not None and all(column is not None for column in after):
-        changes = [mean_change(before, column) for column in after if column is not None]
-        found = over_seeds(changes, clusters_of(base), binary=True)
-    rates = [_rates(side) for side in tuned]
+def _form(runs: Sequence[PairedTask]) -> FormFacts:
+    rates = [_rates(run.tuned) for run in runs]
     return FormFacts(
-        base=_rates(base),
+        base=_rates(runs[0].base),
         tuned=FormRates(
-            empty=sum(each.empty for each in rates) / len(rates),
+            empty=fmean(each.empty for each in rates),
             truncated=_mean([each.truncated for each in rates]),
             unparsed=_mean([each.unparsed for each in rates]),
         ),
-        parsed=found if isinstance(found, Estimate) else None,
+        parsed=_parsed_difference(runs),
     )
 
 
@@ -125,12 +120,18 @@ def _unread(item: Item, primary: str) -> bool | None:
     return found if isinstance(found, bool) else None
 
 
-def _parsed_difference(task: PairedTask) -> Estimate | None:
+def _parsed_difference(runs: Sequence[PairedTask]) -> Estimate | None:
     """Paired, tuned - base; None where it is not known of every item or has no interval."""
-    base, tuned = _parsed(task.base), _parsed(task.tuned)
-    if base is None or tuned is None:
+    base = _parsed(runs[0].base)
+    tuned = [column for run in runs if (column := _parsed(run.tuned)) is not None]
+    if base is None or len(tuned) < len(runs):
         return None
-    difference = mean_difference(base, tuned, clusters_of(task.base))
+    clusters = clusters_of(runs[0].base)
+    difference = (
+        mean_difference(base, tuned[0], clusters)
+        if len(runs) == 1
+        else over_seeds([mean_change(base, column) for column in tuned], clusters, binary=True)
+    )
     return difference if isinstance(difference, Estimate) else None
 
 

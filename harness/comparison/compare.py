@@ -9,7 +9,6 @@ from harness.comparison.answer_form import with_form
 from harness.comparison.differences import task_facts
 from harness.comparison.facts import Comparison, Pair, Role, SuiteFacts, TaskFacts
 from harness.comparison.pairing import PairedTask, pair_problems, pair_tasks
-from harness.comparison.recipe import recipe_facts
 from harness.statistics.distributions import two_sided
 from harness.statistics.estimates import Estimate, negated
 from harness.statistics.linear import FEWEST_CHANGED, t_interval
@@ -67,9 +66,7 @@ def _by_task(paired: Sequence[PairedTask]) -> list[list[PairedTask]]:
 
 
 def _facts_of_task(runs: Sequence[PairedTask], paired: Sequence[PairedTask], pair: Pair) -> TaskFacts:
-    if pair.seeds:
-        return recipe_facts(runs, pair)
-    return with_form(task_facts(runs[0], pair), runs[0], paired, pair)
+    return with_form(task_facts(runs, pair), runs, paired, pair)
 
 
 def suite_facts(suite: str, role: Role, tasks: Sequence[TaskFacts]) -> SuiteFacts:

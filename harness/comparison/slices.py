@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 
-from harness.comparison.aggregates import AGGREGATIONS, column_of
+from harness.comparison.aggregates import AGGREGATIONS, column_of, difference_of
 from harness.comparison.facts import SlicedField, SliceFacts
 from harness.comparison.pairing import PairedTask
 from harness.statistics.estimates import Estimate, NoEstimate
@@ -17,43 +18,45 @@ from harness.store.measurements import Measurement
 MOST_VALUES = 50
 
 
-def slice_facts(task: PairedTask) -> tuple[SlicedField, ...]:
-    """Every field that the items name, each with its most frequent values.
+def slice_facts(runs: Sequence[PairedTask]) -> tuple[SlicedField, ...]:
+    """Every field that the items name, each with its most frequent values; of a recipe over its runs.
 
     Adjusted p-values are over all slices of the task together: a table of many is looked through for finds.
     """
-    fields = list(dict.fromkeys(field for item in task.base.items for field in item.slices))
-    return _adjusted([_sliced(task, field) for field in fields])
+    fields = list(dict.fromkeys(field for item in runs[0].base.items for field in item.slices))
+    return _adjusted([_sliced(runs, field) for field in fields])
 
 
-def _sliced(task: PairedTask, field: str) -> SlicedField:
+def _sliced(runs: Sequence[PairedTask], field: str) -> SlicedField:
     places: dict[str, list[int]] = {}
-    for place, item in enumerate(task.base.items):
+    for place, item in enumerate(runs[0].base.items):
         if field in item.slices:
             places.setdefault(item.slices[field], []).append(place)
     ordered = sorted(places.items(), key=lambda entry: (-len(entry[1]), entry[0]))
     left_out = ordered[MOST_VALUES:]
     return SlicedField(
         field=field,
-        values=tuple(_facts(task, value, within) for value, within in ordered[:MOST_VALUES]),
+        values=tuple(_facts(runs, value, within) for value, within in ordered[:MOST_VALUES]),
         left_out_values=len(left_out),
         left_out_items=sum(len(within) for _, within in left_out),
     )
 
 
-def _facts(task: PairedTask, value: str, places: Sequence[int]) -> SliceFacts:
-    name = task.base.primary
-    aggregation = AGGREGATIONS[task.base.metrics[name].aggregate]
-    base, tuned = (column_of(_only(side, places), name) for side in (task.base, task.tuned))
-    difference = aggregation.difference(base, tuned)
+def _facts(runs: Sequence[PairedTask], value: str, places: Sequence[int]) -> SliceFacts:
+    name = runs[0].base.primary
+    aggregate = runs[0].base.metrics[name].aggregate
+    base = column_of(_only(runs[0].base, places), name)
+    tuned = [column_of(_only(run.tuned, places), name) for run in runs]
+    difference = difference_of(aggregate, base, tuned)
+    value_of = AGGREGATIONS[aggregate].value
     return SliceFacts(
         value=value,
         n=len(places),
-        base=aggregation.value(base),
-        tuned=aggregation.value(tuned),
+        base=value_of(base),
+        tuned=fmean(map(value_of, tuned)),
         difference=difference if isinstance(difference, Estimate) else None,
         reason=difference.reason if isinstance(difference, NoEstimate) else None,
-        **_flips(task, places),
+        **(_flips(runs[0], places) if len(runs) == 1 else {}),
     )
 
 
