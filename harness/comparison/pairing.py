@@ -120,8 +120,8 @@ def _item_problems(base: Measurement, tuned: Measurement, pair: Pair) -> Iterato
     """Missing, unmatched and unequal items. Missing is not zero: one of them is enough."""
     for name, side in ((pair.base, base), (pair.tuned, tuned)):
         yield from _side_problems(side, name)
-    before, after = _by_item(base), _by_item(tuned)
-    for name, lacking in ((pair.tuned, before.keys() - after), (pair.base, after.keys() - before)):
+    before, after = (set(field_of(side, "item")) for side in (base, tuned))
+    for name, lacking in ((pair.tuned, before - after), (pair.base, after - before)):
         if lacking:
             yield f"{name} has no {_several(sorted(lacking))}"
     asked = () if pair.differs_in in _OTHER_PROMPTS else ("prompt_hash",)
@@ -147,8 +147,8 @@ def _unequal(base: Measurement, tuned: Measurement, what: str) -> list[str]:
 def _side_problems(side: Measurement, name: str) -> tuple[str, ...]:
     items, missing = field_of(side, "item"), field_of(side, "missing")
     problems = [] if items else [f"no items are measured for {name}"]
-    twice = [key for key, count in Counter(items).items() if count > 1]
-    if twice:
+    if len(set(items)) < len(items):
+        twice = [key for key, count in Counter(items).items() if count > 1]
         problems.append(f"{name} has {_several(twice)} more than once")
     unscored = {item: why for item, why in zip(items, missing, strict=True) if why is not None}
     if unscored:
