@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.pipeline import run as run
     from harness.plan import make_plan as make_plan
     from harness.report.render import render_report as render_report
+    from harness.statistics.pass_at_k import pass_at_k as pass_at_k
     from harness.store.artifacts import Store as Store
     from harness.store.columns import columns as columns
     from harness.store.lm_eval_files import read_lm_eval as read_lm_eval
@@ -52,6 +53,7 @@ _HOMES = {
     "load_experiment": "harness.experiment.load",
     "load_experiments": "harness.experiment.load",
     "make_plan": "harness.plan",
+    "pass_at_k": "harness.statistics.pass_at_k",
     "read_lm_eval": "harness.store.lm_eval_files",
     "render_report": "harness.report.render",
     "run": "harness.pipeline",

@@ -59,10 +59,10 @@ def source_fingerprints(root: Path) -> SourceFingerprints:
 
 
 def task_inputs(task: Task, sources: SourceFingerprints) -> dict[str, Any]:
-    """The task's settings and data. Whether it is gated changes no score."""
+    """The task's settings and data. Whether it is gated, and what it is held against, changes no score."""
     named = [] if task.data is None else [task.data.test, task.data.validation]
     return {
-        "task": task.model_dump(mode="json", exclude={"gate"}),
+        "task": task.model_dump(mode="json", exclude={"gate", "likelihood"}),
         "data": [dict(sources(source)) for source in named if source],
     }
 

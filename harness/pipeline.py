@@ -7,7 +7,7 @@ it, so a run with nothing missing never loads torch.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
@@ -29,7 +29,7 @@ from harness.store.measurements import Measurement, TaskKey, read_measurement
 from harness.store.runs import RunRecord, read_run, write_run
 
 # Part of every comparison's fingerprint: raise it when the statistics change.
-STATISTICS = 5
+STATISTICS = 7
 
 
 @dataclass(frozen=True)
@@ -82,26 +82,40 @@ def _make(loaded: LoadedExperiment, plan: Plan, store: Store, progress: Progress
 
 def _compared(pair: Pair, plan: Plan, store: Store) -> Compared:
     """The fingerprints of the pair's comparisons, each made and stored if it is missing."""
-    base, tuned = plan.configuration(pair.base), plan.configuration(pair.tuned)
-    problems = tuple(store.read(tuned.proof)["problems"]) if tuned.proof else ()
-    problems += _stale(tuned, store)
-    pair = pair.model_copy(update={"problems": problems})
+    base, runs = (
+        plan.configuration(pair.base),
+        [plan.configuration(name) for name in pair.seeds or [pair.tuned]],
+    )
+    problems = dict.fromkeys(problem for run in runs for problem in _problems(run, store))
+    pair = pair.model_copy(update={"problems": tuple(problems)})
+    measured = {run.name: run.measurements for run in runs}
     return Compared(
-        test=_comparison(pair, base.measurements, tuned.measurements, store),
-        validation=_on_validation(pair, base, tuned, store),
+        test=_comparison(pair, base.measurements, measured, store),
+        validation=_on_validation(pair, base, runs, store),
     )
 
 
-def _on_validation(pair: Pair, base: Configuration, tuned: Configuration, store: Store) -> str | None:
-    if not tuned.validation:
+def _problems(tuned: Configuration, store: Store) -> tuple[str, ...]:
+    found = tuple(store.read(tuned.proof)["problems"]) if tuned.proof else ()
+    return (*found, *_stale(tuned, store))
+
+
+def _on_validation(
+    pair: Pair, base: Configuration, runs: Sequence[Configuration], store: Store
+) -> str | None:
+    tasks = runs[0].validation
+    if not tasks:
         return None
-    suites = {suite for suite, _ in tuned.validation}
+    suites = {suite for suite, _ in tasks}
     roles = {suite: role for suite, role in pair.roles.items() if suite in suites}
-    measured = {key: base.validation[key] for key in tuned.validation}
-    return _comparison(pair.model_copy(update={"roles": roles}), measured, tuned.validation, store)
+    measured = {key: base.validation[key] for key in tasks}
+    of_runs = {run.name: run.validation for run in runs}
+    return _comparison(pair.model_copy(update={"roles": roles}), measured, of_runs, store)
 
 
-def _comparison(pair: Pair, base: Mapping[TaskKey, Step], tuned: Mapping[TaskKey, Step], store: Store) -> str:
+def _comparison(
+    pair: Pair, base: Mapping[TaskKey, Step], runs: Mapping[str, Mapping[TaskKey, Step]], store: Store
+) -> str:
     comparison = step(
         "comparisons",
         f"{pair.tuned} against {pair.base}",
@@ -110,11 +124,12 @@ def _comparison(pair: Pair, base: Mapping[TaskKey, Step], tuned: Mapping[TaskKey
             "pair": {**pair.model_dump(mode="json"), "ungated": sorted(map(list, pair.ungated))},
             "tasks": [list(key) for key in base],
             "base": [each.fingerprint for each in base.values()],
-            "tuned": [each.fingerprint for each in tuned.values()],
+            "tuned": [each.fingerprint for measured in runs.values() for each in measured.values()],
         },
     )
     if not store.has(comparison):
-        facts = compare(_measurements(pair.base, base, store), _measurements(pair.tuned, tuned, store), pair)
+        tuned = [each for name, steps in runs.items() for each in _measurements(name, steps, store)]
+        facts = compare(_measurements(pair.base, base, store), tuned, pair)
         store.begin(comparison)
         store.finish(comparison, {"comparison": facts.model_dump(mode="json")})
     return comparison.fingerprint

@@ -13,6 +13,7 @@ from harness.experiment.model_source import model_source
 from harness.experiment.resolved import experiment_key
 from harness.experiment.schema import LoadedExperiment, Quantization, Tuned
 from harness.fingerprints import SourceFingerprints, source_fingerprints, task_inputs
+from harness.statistics.estimates import FEWEST_SEEDS
 from harness.store.artifacts import Step
 from harness.store.measurements import TaskKey
 
@@ -117,16 +118,43 @@ def _pairs(configurations: list[Configuration], loaded: LoadedExperiment) -> Ite
         for name, task in entry.suite.task.items()
         if not task.gate
     )
+    likelihood = {
+        (entry.suite.name, name): task.likelihood
+        for entry in loaded.suites
+        for name, task in entry.suite.task.items()
+        if task.likelihood is not None
+    }
+    recipes = _recipes(configurations)
     for entry in configurations:
-        if entry.base is not None:
-            yield Pair(
-                base=entry.base,
-                tuned=entry.name,
-                differs_in=CHANGES[entry.recipe.method] if entry.recipe else "quantization",
-                roles=roles,
-                ungated=ungated,
-                declared=_declared(entry),
-            )
+        if entry.base is None:
+            continue
+        pair = Pair(
+            base=entry.base,
+            tuned=entry.name,
+            differs_in=CHANGES[entry.recipe.method] if entry.recipe else "quantization",
+            roles=roles,
+            ungated=ungated,
+            likelihood=likelihood,
+            declared=_declared(entry),
+        )
+        recipe = recipes.get((entry.family, entry.strength), [])
+        if entry.name in recipe[:1]:
+            yield pair.model_copy(update={"tuned": _recipe_name(entry), "seeds": tuple(recipe)})
+        yield pair
+
+
+def _recipes(configurations: list[Configuration]) -> dict[tuple[str | None, float], list[str]]:
+    """The runs of each recipe with seeds enough for a claim about it, by family and strength."""
+    runs: dict[tuple[str | None, float], list[str]] = {}
+    for entry in configurations:
+        if entry.seed is not None:
+            runs.setdefault((entry.family, entry.strength), []).append(entry.name)
+    return {key: names for key, names in runs.items() if len(names) >= FEWEST_SEEDS}
+
+
+def _recipe_name(entry: Configuration) -> str:
+    """The recipe that this run is one of: its own name without the seed."""
+    return "".join(entry.name.partition(f"-seed{entry.seed}")[::2])
 
 
 def _declared(entry: Configuration) -> tuple[str, ...]:

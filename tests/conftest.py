@@ -109,3 +109,11 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def oracles() -> dict[str, Any]:
+    """Reference numbers of statistics.md, made with R, scipy, statsmodels and scikit-learn."""
+    file = Path(__file__).parent / "statistics" / "oracles.json"
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found

@@ -13,13 +13,17 @@ from operator import itemgetter, methodcaller
 import numpy as np
 
 from harness.experiment.metrics import Aggregate
-from harness.statistics.bootstrap import macro_f1, macro_f1_difference, macro_f1_interval
+from harness.statistics.bootstrap import macro_f1, macro_f1_change, macro_f1_difference, macro_f1_interval
 from harness.statistics.estimates import Estimate, Interval, NoEstimate
-from harness.statistics.linear import Codes, Floats, singletons
-from harness.statistics.means import mean_difference
+from harness.statistics.evidence import p_any
+from harness.statistics.linear import Change, Codes, Floats, singletons
+from harness.statistics.means import mean_change, mean_difference
+from harness.statistics.permutation import sign_flip_p
 from harness.statistics.rates import mean_interval, ratio_interval
 from harness.statistics.ratio import (
+    exp_ratio_change,
     exp_ratio_difference,
+    ratio_change,
     ratio_difference,
     weighted_deviation,
     weighted_ratio,
@@ -47,6 +51,7 @@ class Column:
 class Aggregation:
     """What one aggregate means. `interval` is two-sided at 95 % and knows about clusters.
 
+    `change` is the difference of base and tuned item by item, for differences over several seeds.
     `noise` takes the deviation of one item's score between two scorings of the same weights to that of
     the whole difference, in the difference's unit; None where items have no score.
     """
@@ -54,6 +59,7 @@ class Aggregation:
     value: Callable[[Column], float]
     interval: Callable[[Column], Interval | None]
     difference: Callable[[Column, Column], Estimate | NoEstimate]
+    change: Callable[[Column, Column], Change]
     noise: Callable[[Column, float], float | None]
 
 
@@ -68,6 +74,7 @@ AGGREGATIONS: dict[Aggregate, Aggregation] = {
         value=lambda column: float(column.scores.mean()),
         interval=lambda column: mean_interval(column.scores, column.clusters),
         difference=lambda base, tuned: mean_difference(base.scores, tuned.scores, base.clusters),
+        change=lambda base, tuned: mean_change(base.scores, tuned.scores),
         noise=lambda column, deviation: weighted_deviation(deviation, np.ones_like(column.scores)),
     ),
     "ratio": Aggregation(
@@ -76,6 +83,7 @@ AGGREGATIONS: dict[Aggregate, Aggregation] = {
         difference=lambda base, tuned: ratio_difference(
             base.scores, tuned.scores, base.weights, base.clusters
         ),
+        change=lambda base, tuned: ratio_change(base.scores, tuned.scores, base.weights),
         noise=lambda column, deviation: weighted_deviation(deviation, column.weights),
     ),
     "exp_ratio": Aggregation(
@@ -84,6 +92,7 @@ AGGREGATIONS: dict[Aggregate, Aggregation] = {
         difference=lambda base, tuned: exp_ratio_difference(
             base.scores, tuned.scores, base.weights, base.clusters
         ),
+        change=lambda base, tuned: exp_ratio_change(base.scores, tuned.scores, base.weights),
         noise=lambda column, deviation: (
             float(np.exp(weighted_ratio(column.scores, column.weights)))
             * weighted_deviation(deviation, column.weights)
@@ -97,9 +106,20 @@ AGGREGATIONS: dict[Aggregate, Aggregation] = {
         difference=lambda base, tuned: macro_f1_difference(
             base.gold, base.predicted, tuned.predicted, base.classes, base.clusters
         ),
+        change=lambda base, tuned: macro_f1_change(base.gold, base.predicted, tuned.predicted, base.classes),
         noise=lambda column, deviation: None,
     ),
 }
+
+
+def any_difference(
+    aggregate: Aggregate, base: Column, tuned: Column, difference: Estimate | NoEstimate
+) -> float | None:
+    """Two-sided p of "nothing changed": exact for means of which few draws changed, else the estimate's."""
+    exact = sign_flip_p(base.scores, tuned.scores, base.clusters) if aggregate == "mean" else None
+    if exact is not None:
+        return exact
+    return p_any(difference) if isinstance(difference, Estimate) else None
 
 
 def measured_value(measurement: Measurement, metric: str) -> float:

@@ -5,27 +5,42 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from harness.comparison.answer_form import with_form
 from harness.comparison.differences import task_facts
 from harness.comparison.facts import Comparison, Pair, SuiteFacts, TaskFacts
-from harness.comparison.pairing import pair_problems, pair_tasks
+from harness.comparison.pairing import PairedTask, pair_problems, pair_tasks
+from harness.comparison.recipe import recipe_facts
 from harness.statistics.distributions import two_sided
-from harness.statistics.estimates import Estimate
+from harness.statistics.estimates import Estimate, negated
 from harness.statistics.linear import FEWEST_CHANGED, t_interval
-from harness.store.measurements import Measurement, nothing_collected
+from harness.statistics.seeds import error_over_seeds, mean_parts
+from harness.store.measurements import Measurement, TaskKey, nothing_collected
 
 
 @nothing_collected()
 def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pair) -> Comparison:
     """Facts about tuned - base, task by task and on average.
 
+    Where the pair names seeds, `tuned` holds the measurements of all of them, told apart by their
+    configuration, and the facts are about the recipe: means over its seeds, whose intervals know that
+    another seed would have made another model.
+
     Never raises for bad measurements: what cannot be compared is a problem of the task or, where it
     concerns the pair as a whole, of the comparison (which then holds no numbers at all).
     """
-    facts = Comparison(base=pair.base, tuned=pair.tuned, differs_in=pair.differs_in, declared=pair.declared)
-    problems = pair_problems(base, tuned, pair)
+    facts = Comparison(
+        base=pair.base,
+        tuned=pair.tuned,
+        differs_in=pair.differs_in,
+        declared=pair.declared,
+        seeds=pair.seeds,
+    )
+    runs = [(pair.model_copy(update={"tuned": name}), measured) for name, measured in _runs(tuned, pair)]
+    problems = dict.fromkeys(found for run, measured in runs for found in pair_problems(base, measured, run))
     if problems:
-        return facts.model_copy(update={"problems": problems})
-    tasks = tuple(task_facts(task, pair) for task in pair_tasks(base, tuned, pair))
+        return facts.model_copy(update={"problems": tuple(problems)})
+    paired = [task for run, measured in runs for task in pair_tasks(base, measured, run)]
+    tasks = tuple(_facts_of_task(each, paired, pair) for each in _by_task(paired))
     general = [task for task in tasks if task.role == "general"]
     return facts.model_copy(
         update={
@@ -35,6 +50,26 @@ def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pai
             "suites": tuple(_suite_facts(suite, tasks, pair) for suite in pair.roles),
         }
     )
+
+
+def _runs(tuned: Sequence[Measurement], pair: Pair) -> list[tuple[str, Sequence[Measurement]]]:
+    if not pair.seeds:
+        return [(pair.tuned, tuned)]
+    return [(name, [each for each in tuned if each.configuration == name]) for name in pair.seeds]
+
+
+def _by_task(paired: Sequence[PairedTask]) -> list[list[PairedTask]]:
+    """The runs of each task together, in the order in which tasks are first met."""
+    tasks: dict[TaskKey, list[PairedTask]] = {}
+    for task in paired:
+        tasks.setdefault((task.base.suite, task.base.task), []).append(task)
+    return list(tasks.values())
+
+
+def _facts_of_task(runs: Sequence[PairedTask], paired: Sequence[PairedTask], pair: Pair) -> TaskFacts:
+    if pair.seeds:
+        return recipe_facts(runs, pair)
+    return with_form(task_facts(runs[0], pair), runs[0], paired, pair)
 
 
 def _suite_facts(suite: str, tasks: Sequence[TaskFacts], pair: Pair) -> SuiteFacts:
@@ -48,28 +83,43 @@ def _suite_facts(suite: str, tasks: Sequence[TaskFacts], pair: Pair) -> SuiteFac
 
 
 def average_difference(tasks: Sequence[TaskFacts]) -> Estimate | None:
-    """Unweighted mean difference of the gated tasks whose primary metric is a rate (a fraction).
+    """Unweighted mean difference of the gated tasks whose primary metric is a rate (a fraction), more being
+    better.
 
-    SE = sqrt(Σ SE_k²)/K, normal (statistics.md 4.12); tasks share no items. None when there is no
-    such task, or one of them has no estimate: an average over the rest would be another question.
+    SE = sqrt(Σ SE_k²)/K, normal (statistics.md 4.12); tasks share no items. The seeds of a recipe they do
+    share, so theirs is that of the average under each seed. None when there is no such task, or one of them
+    has no estimate: an average over the rest would be another question.
     """
-    estimates = [
-        task.metrics[task.primary].difference if task.primary in task.metrics else None
-        for task in _averaged(tasks)
-    ]
+    estimates = [_gain(task) for task in _averaged(tasks)]
     known = [estimate for estimate in estimates if estimate is not None]
     if not known or len(known) < len(estimates):
         return None
     value = sum(estimate.value for estimate in known) / len(known)
-    error = math.sqrt(sum(_standard_error(estimate) ** 2 for estimate in known)) / len(known)
+    crossed = [estimate.seeds for estimate in known if estimate.seeds is not None]
+    if crossed:
+        parts = mean_parts(crossed)
+        error, degrees = error_over_seeds(crossed)
+    else:
+        parts, degrees = None, None
+        error = math.sqrt(sum(_standard_error(estimate) ** 2 for estimate in known)) / len(known)
     return Estimate(
         value=value,
-        interval90=t_interval(value, error, None, 0.90),
-        interval95=t_interval(value, error, None, 0.95),
-        method="normal",
+        interval90=t_interval(value, error, degrees, 0.90),
+        interval95=t_interval(value, error, degrees, 0.95),
+        method="crossed" if crossed else "normal",
         n=sum(task.n for task in _averaged(tasks)),
         standard_error=error,
+        degrees_of_freedom=degrees,
+        seeds=parts,
     )
+
+
+def _gain(task: TaskFacts) -> Estimate | None:
+    """The primary difference in the direction in which more is better."""
+    facts = task.metrics.get(task.primary)
+    if facts is None or facts.difference is None or facts.metric.higher_is_better:
+        return facts.difference if facts else None
+    return negated(facts.difference)
 
 
 def average_noise(tasks: Sequence[TaskFacts]) -> float | None:
@@ -82,8 +132,13 @@ def average_noise(tasks: Sequence[TaskFacts]) -> float | None:
 
 
 def _averaged(tasks: Sequence[TaskFacts]) -> list[TaskFacts]:
-    """Gated tasks with a rate as primary. One with problems stays in, and so makes the average None."""
-    return [task for task in tasks if task.gated and (task.problems or _is_rate(task))]
+    """Gated tasks with a rate as primary. One with problems stays in, and so makes the average None.
+
+    Written answers to the items of another task stay out: the average takes its tasks for independent.
+    """
+    rates = [task for task in tasks if task.gated and (task.problems or _is_rate(task))]
+    names = {(task.suite, task.task) for task in rates}
+    return [task for task in rates if (task.suite, task.likelihood) not in names]
 
 
 def _is_rate(task: TaskFacts) -> bool:

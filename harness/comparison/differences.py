@@ -7,15 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.comparison.aggregates import AGGREGATIONS, clusters_of, column_of
+from harness.comparison.aggregates import AGGREGATIONS, any_difference, clusters_of, column_of
 from harness.comparison.divergence import divergence_facts
 from harness.comparison.facts import Flip, MetricFacts, NoiseFacts, Pair, TaskFacts
+from harness.comparison.forgetting import forgetting_facts
 from harness.comparison.pairing import PairedTask
 from harness.statistics.estimates import Estimate, NoEstimate
 from harness.statistics.linear import cluster_count
 from harness.statistics.means import is_binary
 from harness.statistics.power import certifiable_margin
-from harness.store.measurements import Item, field_of
+from harness.store.measurements import Item, Measurement, field_of
 
 
 def task_facts(task: PairedTask, pair: Pair) -> TaskFacts:
@@ -39,11 +40,12 @@ def task_facts(task: PairedTask, pair: Pair) -> TaskFacts:
     draws = cluster_count(clusters_of(task.base))
     flips = _flips(task)
     wins, losses = (_count(flips, direction) for direction in ("win", "loss"))
-    noise = _noise_facts(task, binary=flips is not None)
+    noise = noise_facts(task.base, binary=flips is not None)
     divergence, no_divergence = divergence_facts(task.tuned)
     return facts.model_copy(
         update={
             "metrics": metrics,
+            "likelihood": pair.likelihood.get((facts.suite, facts.task)),
             "clusters": draws if draws < len(items) else None,
             "chance": sum(field_of(task.base, "chance")) / len(items),
             "wins": wins,
@@ -51,10 +53,11 @@ def task_facts(task: PairedTask, pair: Pair) -> TaskFacts:
             "wins_excess": _excess(wins, noise.to_right if noise else None, len(items)),
             "losses_excess": _excess(losses, noise.to_wrong if noise else None, len(items)),
             "noise": noise,
+            "forgetting": forgetting_facts([task], metrics[task.base.primary]),
             "divergence": divergence,
             "no_divergence": no_divergence,
             "flips": flips or (),
-            "certifiable_margin": _margin(metrics[task.base.primary].difference, changed=bool(flips)),
+            "certifiable_margin": certifiable(metrics[task.base.primary].difference, changed=bool(flips)),
         }
     )
 
@@ -72,25 +75,27 @@ def _metric_facts(task: PairedTask, name: str) -> MetricFacts:
         tuned_interval95=aggregation.interval(tuned),
         difference=difference if isinstance(difference, Estimate) else None,
         reason=difference.reason if isinstance(difference, NoEstimate) else None,
+        p_any=any_difference(metric.aggregate, base, tuned, difference),
     )
 
 
-def _margin(difference: Estimate | None, changed: bool) -> float | None:
-    """Clusters in which nothing flipped are worth one draw each; flips that were seen give the SE its say."""
+def certifiable(difference: Estimate | None, changed: bool) -> float | None:
+    """The drop that the items can exclude (power.py).
+
+    Clusters in which nothing flipped are worth one draw each; flips that were seen give the SE its say.
+    """
     if difference is None or difference.standard_error is None:
         return None
     independent = difference.n if changed else difference.clusters or difference.n
     return certifiable_margin(difference.standard_error, independent)
 
 
-def _noise_facts(task: PairedTask, binary: bool) -> NoiseFacts | None:
+def noise_facts(base: Measurement, binary: bool) -> NoiseFacts | None:
     """The base's noise, from the items scored twice to all that are compared."""
-    noise, primary = task.base.noise, task.base.primary
+    noise, primary = base.noise, base.primary
     if noise is None or noise.items == 0:
         return None
-    deviation = AGGREGATIONS[task.base.metrics[primary].aggregate].noise(
-        column_of(task.base, primary), noise.deviation
-    )
+    deviation = AGGREGATIONS[base.metrics[primary].aggregate].noise(column_of(base, primary), noise.deviation)
     return NoiseFacts(
         items=noise.items,
         to_wrong=noise.to_wrong / noise.items if binary else None,

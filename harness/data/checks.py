@@ -12,6 +12,7 @@ from harness.data.rows import Row, first_twenty, row_problem
 from harness.errors import Problem
 from harness.experiment.schema import Task
 from harness.experiment.templates import render
+from harness.experiment.written_answers import unreadable
 
 _TEMPLATES = ("prompt", "choices", "answer", "text", "cluster")
 
@@ -37,9 +38,9 @@ def _missing_columns(task: Task, values: Mapping[str, Any]) -> Wrong | None:
 
 
 def _wrong_answer(task: Task, values: Mapping[str, Any]) -> Wrong | None:
-    if task.kind == "classification":
+    if task.labels is not None:
         return _wrong_label(task, values)
-    if task.kind == "multiple_choice":
+    if task.kind in ("multiple_choice", "generated_choice"):
         return _wrong_choice(task, values)
     if task.kind == "qa" and task.answer is not None:
         answer = render(task.answer, values)
@@ -72,6 +73,11 @@ def _wrong_choice(task: Task, values: Mapping[str, Any]) -> Wrong | None:
     choices = list_of_choices(render(task.choices or "choices", values))
     if choices is None:
         return "`choices` must give a list of at least two different texts", None
+    wrong = unreadable(choices) if task.kind == "generated_choice" else None
+    if wrong is not None:
+        read = "as no answer" if wrong[1] is None else f"as {wrong[1]!r}"
+        help = "choices are told apart by their words: case and trailing punctuation do not count"
+        return f"the choice {wrong[0]!r}, once it is written, is read {read}", help
     answer = render(task.answer or "answer", values)
     if isinstance(answer, str) and answer in choices:
         return None

@@ -16,6 +16,7 @@ from harness.data.task_rows import task_rows
 from harness.data.training_rows import training_rows
 from harness.errors import HarnessError
 from harness.estimate.quantities import Note
+from harness.experiment.metrics import WRITTEN
 from harness.experiment.schema import Task, TrainData
 from harness.experiment.sources import HubSource, parse_source
 from harness.experiment.templates import render
@@ -157,7 +158,7 @@ def _of_task(task: Task, root: Path) -> TaskAmounts:
 def _of_items(task: Task, rows: Sequence[Mapping[str, Any]]) -> Amount:
     asked = [_requests(task, row) for row in rows]
     sizes = [sum(requests) for requests in asked]
-    answers = task.max_new_tokens * len(asked) if task.kind == "qa" else 0
+    answers = task.max_new_tokens * len(asked) if task.kind in WRITTEN else 0
     return Amount(
         rows=len(asked),
         requests=sum(map(len, asked)),
@@ -173,7 +174,7 @@ def _requests(task: Task, row: Mapping[str, Any]) -> list[int]:
     if task.text is not None:
         return [_size(render(task.text, row))]
     prompt = _size(render(task.prompt, row)) if task.prompt else 0
-    if task.kind == "qa":
+    if task.kind in WRITTEN:
         return [prompt]
     choices = task.labels or list_of_choices(render(task.choices or "choices", row)) or ()
     return [prompt + _size(choice) for choice in choices]

@@ -228,6 +228,7 @@ class Gate(Declared):
     max_drop_average:           what the general tasks may lose on average
     max_drop_task:              what one general task may lose
     max_bits_per_byte_increase: how much worse a general text may be predicted, as a share of the base's
+    max_format_drop:            how many answers fewer may come in the asked form, as a share of all
     on_inconclusive:            whether too little evidence blocks
     """
 
@@ -237,6 +238,7 @@ class Gate(Declared):
     max_drop_average: Annotated[float, Field(gt=0)] = 0.025
     max_drop_task: Annotated[float, Field(gt=0)] = 0.065
     max_bits_per_byte_increase: Annotated[float, Field(gt=0)] = 0.02
+    max_format_drop: Annotated[float, Field(gt=0)] = 0.05
     on_inconclusive: Literal["block", "allow"] = "block"
 
 

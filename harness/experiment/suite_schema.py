@@ -27,7 +27,7 @@ class Task(Declared):
     """One task of a suite, compiled to an lm-eval task in `tasks/`.
 
     prompt, choices, answer and text are either a column's name or a Jinja template over columns;
-    `cluster` is a column's name. Left out, a classification's answer is the column `label`, the
+    `cluster` is a column's name. Left out, an answer among `labels` is the column `label`, the
     metrics are those of the kind, and the primary one is the first of them.
 
     kind:           what is asked of the model; it decides which keys a task needs
@@ -36,11 +36,13 @@ class Task(Declared):
     choices:        the list of texts of which one is right
     answer:         the right choice or its index; a label; the gold text or a list of them
     text:           the text whose perplexity is measured
-    labels:         all answers that a classification may give
+    labels:         all answers that a classification, or a generated choice, may give
     task:           the name of a registered lm-eval task or group
     num_fewshot:    how many solved validation rows stand before each question
     max_new_tokens: where a generated answer is cut
     stop:           texts at which a generated answer ends
+    likelihood:     the task of this suite that scores the same items by likelihood, so that a lost answer is
+                    told apart from a lost form; of a generated choice
     metrics:        what is measured; left out, all that the kind has
     primary:        the metric that the gate judges; left out, the first
     gate:           whether the gate judges this task; otherwise it is only shown
@@ -48,7 +50,7 @@ class Task(Declared):
     limit:          at most so many rows are measured
     """
 
-    kind: Literal["multiple_choice", "classification", "qa", "perplexity", "lm_eval"]
+    kind: Literal["multiple_choice", "classification", "generated_choice", "qa", "perplexity", "lm_eval"]
     data: TaskData | None = None
     prompt: str | None = None
     choices: str | None = None
@@ -59,6 +61,7 @@ class Task(Declared):
     num_fewshot: Annotated[int, Field(ge=0)] | None = None
     max_new_tokens: Positive = 32
     stop: Texts = ("\n",)
+    likelihood: str | None = None
     metrics: SomeTexts | None = None
     primary: str | None = None
     gate: bool = True
@@ -72,7 +75,9 @@ class Task(Declared):
         if not isinstance(kind, str) or kind not in METRICS_OF_KIND:
             return given
         filled = {"metrics": list(METRICS_OF_KIND[kind]), **given}
-        if kind == "classification":
+        if kind == "generated_choice" and "labels" not in given and "metrics" not in given:
+            filled["metrics"].remove("macro_f1")  # it is over labels
+        if kind == "classification" or (kind == "generated_choice" and "labels" in given):
             filled.setdefault("answer", "label")
         if isinstance(filled["metrics"], list | tuple) and filled["metrics"]:
             filled.setdefault("primary", filled["metrics"][0])

@@ -10,6 +10,7 @@ from harness.errors import ConfigurationError, Problem
 from harness.experiment.annotations import shown
 from harness.experiment.document import KeyPath, key_name, read_document
 from harness.experiment.environment import interpolated
+from harness.experiment.generated_choices import generated_choice_problems
 from harness.experiment.keys import keys
 from harness.experiment.located import Located, located
 from harness.experiment.metrics import METRICS, METRICS_OF_KIND
@@ -33,6 +34,9 @@ _TEMPLATES = ("prompt", "choices", "answer", "text")
 KEYS_OF_KIND = {
     "multiple_choice": keys("data prompt choices answer", "num_fewshot"),
     "classification": keys("data prompt labels", "answer num_fewshot"),
+    "generated_choice": keys(
+        "data prompt", "labels choices answer num_fewshot max_new_tokens stop likelihood"
+    ),
     "qa": keys("data prompt answer", "num_fewshot max_new_tokens stop"),
     "perplexity": keys("data text"),
     "lm_eval": keys("task", "num_fewshot"),
@@ -59,6 +63,7 @@ def read_suite(name: str, project: Project) -> ReadSuite:
     tasks = without(found.table, faulty).get("task")
     for task, table in tasks.items() if isinstance(tasks, dict) else ():
         problems += _TaskCheck(found, task, table).problems(project)
+    problems += generated_choice_problems(found, tasks)
     return ReadSuite(valid(Suite, found.table), problems)
 
 
@@ -157,7 +162,7 @@ class _TaskCheck:
         return found
 
     def _labels(self, task: Task) -> list[Problem]:
-        if task.labels is None or task.kind != "classification":
+        if task.labels is None or task.kind not in ("classification", "generated_choice"):
             return []
         if len(task.labels) < 2:
             message = f"`{self._name('labels')}` needs at least two labels"

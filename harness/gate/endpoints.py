@@ -14,9 +14,10 @@ from harness.gate.verdict import Endpoint, EndpointStatus
 from harness.statistics.estimates import Estimate, negated, scaled
 from harness.statistics.evidence import interval_at, p_above, p_below
 from harness.statistics.multiplicity import holm
-from harness.statistics.power import items_to_settle
+from harness.statistics.power import items_to_settle, seeds_to_settle
 
 GUARD = "max_bits_per_byte_increase"
+FORM = "max_format_drop"
 # A margin must exceed so many deviations of what scoring the base twice changes (statistics.md 3.5).
 NOISE_DEVIATIONS = 2.0
 
@@ -47,10 +48,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Answers:
-    """Endpoints that count, by role; endpoints for information; and gated tasks nobody can answer for."""
+    """Endpoints that count, by role; endpoints for information; and gated tasks nobody can answer for.
+
+    form: tripwires on the form of answers, in both roles: only one that is surely crossed counts
+    """
 
     domain: tuple[Endpoint, ...]
     general: tuple[Endpoint, ...]
+    form: tuple[Endpoint, ...]
     advisory: tuple[Endpoint, ...]
     unanswered: tuple[str, ...]
 
@@ -58,23 +63,27 @@ class Answers:
 def answer(comparison: Comparison, policy: Gate) -> Answers:
     """Every rule of the policy on every task it applies to.
 
-    General endpoints carry Holm-adjusted p-values: "did any of these regress?" is asked of all at once.
+    General endpoints and tripwires carry Holm-adjusted p-values: "did any of these regress?" is asked of all
+    at once.
     """
     questions = [*_average(comparison, policy)]
     unanswered = []
     for task in comparison.tasks:
         if task.problems:
             continue
+        questions += _form_question(task, policy)
         facts, gated = judged_metric(task)
         if facts.difference is not None:
             questions.append(_question(task, facts, gated, policy))
         elif gated:
             unanswered.append(f"{task.suite}/{task.task}: {facts.reason}")
+    gated_ones = [q for q in questions if q.gated]
+    kept = [q for q in gated_ones if q.role == "general" and q.rule != FORM]
+    family = _with_holm(_endpoints([*kept, *(q for q in gated_ones if q.rule == FORM)], policy.alpha))
     return Answers(
-        domain=_endpoints((q for q in questions if q.gated and q.role == "domain"), policy.alpha),
-        general=_with_holm(
-            _endpoints((q for q in questions if q.gated and q.role == "general"), policy.alpha)
-        ),
+        domain=_endpoints((q for q in gated_ones if q.role == "domain" and q.rule != FORM), policy.alpha),
+        general=family[: len(kept)],
+        form=family[len(kept) :],
         advisory=_endpoints((q for q in questions if not q.gated), policy.alpha),
         unanswered=tuple(unanswered),
     )
@@ -140,6 +149,29 @@ def _question(task: TaskFacts, facts: MetricFacts, gated: bool, policy: Gate) ->
     return common
 
 
+def _form_question(task: TaskFacts, policy: Gate) -> tuple[Question, ...]:
+    """Whether the answers kept the form that was asked for, where that is known (statistics.md 9)."""
+    if task.form is None or task.form.parsed is None:
+        return ()
+    drop = policy.max_format_drop
+    return (
+        Question(
+            rule=FORM,
+            suite=task.suite,
+            task=task.task,
+            metric="parsed",
+            unit="rate",
+            role=task.role,
+            limit=drop,
+            threshold=-drop,
+            broken=-drop,
+            estimate=task.form.parsed,
+            items=task.n,
+            gated=task.gated,
+        ),
+    )
+
+
 def _is_guard(metric: Metric) -> bool:
     return metric.unit == "bits" and not metric.higher_is_better
 
@@ -194,6 +226,7 @@ def _endpoint(question: Question, alpha: float) -> Endpoint:
         measurable_drop=p_below(estimate, 0.0) < alpha,
         within_noise=swallowed,
         items_needed=_items_needed(question, alpha) if status is EndpointStatus.INCONCLUSIVE else None,
+        seeds_needed=_seeds_needed(question, alpha) if status is EndpointStatus.INCONCLUSIVE else None,
     )
 
 
@@ -217,9 +250,9 @@ def _status(holds: bool, broken: bool, above_zero: bool) -> EndpointStatus:
 
 
 def _items_needed(question: Question, alpha: float) -> int | None:
-    """Items that would decide it; None where none would, or where the answer is already a sure no."""
+    """Items that would decide it; None where none would, where it is a sure no, and for a tripwire."""
     estimate = question.estimate
-    if p_below(estimate, question.threshold) < alpha:
+    if question.rule == FORM or p_below(estimate, question.threshold) < alpha:
         return None
     units = items_to_settle(estimate, question.threshold, alpha)
     if units is None:
@@ -230,6 +263,13 @@ def _items_needed(question: Question, alpha: float) -> int | None:
         return items
     # The noise of a mean falls with the root of its items.
     return max(items, math.floor(question.items * (noise / question.threshold) ** 2) + 1)
+
+
+def _seeds_needed(question: Question, alpha: float) -> int | None:
+    """Seeds that would decide what noise or a sure no does not."""
+    if _noise_above_margin(question) or p_below(question.estimate, question.threshold) < alpha:
+        return None
+    return seeds_to_settle(question.estimate, question.threshold, alpha)
 
 
 def _with_holm(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:

@@ -40,9 +40,9 @@ def judge(comparison: Comparison, policy: Gate) -> Judgement:
     """What the policy makes of one pair.
 
     PASS: every domain endpoint gains and every general endpoint keeps, each at alpha (an
-    intersection-union test needs no correction). FAIL: an alarm, a general endpoint beyond its
-    limit after Holm, or a domain endpoint surely below 0. NOT COMPARABLE before both, where a number
-    would mean nothing. Everything else is INCONCLUSIVE.
+    intersection-union test needs no correction). FAIL: an alarm, a general endpoint or a tripwire
+    beyond its limit after Holm, or a domain endpoint surely below 0. NOT COMPARABLE before both,
+    where a number would mean nothing. Everything else is INCONCLUSIVE.
     """
     gated = [task for task in comparison.tasks if task.gated]
     if comparison.problems:
@@ -64,7 +64,7 @@ def judge(comparison: Comparison, policy: Gate) -> Judgement:
         verdict=verdict,
         sentence=f"{verdict}: {sentence}",
         exit_code=exit_code(verdict, policy),
-        endpoints=(*answers.domain, *answers.general),
+        endpoints=(*answers.domain, *answers.general, *answers.form),
         advisory=answers.advisory,
         reasons=(
             *answers.unanswered,
@@ -103,7 +103,7 @@ def _decide(comparison: Comparison, answers: Answers, policy: Gate) -> tuple[Ver
     names = comparison.tuned, comparison.base
     broken = [
         *(each for each in answers.domain if each.status is EndpointStatus.REGRESSED),
-        *(each for each in answers.general if _beyond_holm(each, policy.alpha)),
+        *(each for each in (*answers.general, *answers.form) if _beyond_holm(each, policy.alpha)),
     ]
     if broken:
         return Verdict.FAIL, wording.failed(*names, broken, policy)

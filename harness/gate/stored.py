@@ -71,36 +71,46 @@ def stored_comparison(tuned: str, fingerprint: str, store: Store) -> Comparison:
 
 
 def strength_curves(record: RunRecord, store: Store, policy: Gate) -> tuple[StrengthCurve, ...]:
-    """For every family and seed that was measured at several strengths: all of them, and which to use."""
-    pairs = {pair.tuned: pair for pair in record.pairs}
-    groups: dict[tuple[str, int | None], list[RecordedConfiguration]] = {}
-    for entry in record.configurations:
+    """For every recipe, and every seed of it, that was measured at several strengths: all of them, and which
+    to use."""
+    groups: dict[tuple[str, int | None], list[RecordedPair]] = {}
+    for pair in record.pairs:
+        entry = _measured_for(pair, record)
         if entry.family is not None and entry.change is not None:
-            groups.setdefault((entry.family, entry.seed), []).append(entry)
+            seed = None if pair.seeds else entry.seed
+            groups.setdefault((entry.family, seed), []).append(pair)
     return tuple(
-        strength_curve(family, seed, [_point(entry, pairs[entry.name], store) for entry in entries], policy)
-        for (family, seed), entries in groups.items()
-        if len(entries) > 1
+        strength_curve(family, seed, [_point(pair, record, store) for pair in pairs], policy)
+        for (family, seed), pairs in groups.items()
+        if len(pairs) > 1
     )
 
 
-def _point(entry: RecordedConfiguration, pair: RecordedPair, store: Store) -> StrengthPoint:
+def _measured_for(pair: RecordedPair, record: RunRecord) -> RecordedConfiguration:
+    """The tuned configuration of a pair; of a recipe, its first."""
+    name = (*pair.seeds, pair.tuned)[0]
+    return next(entry for entry in record.configurations if entry.name == name)
+
+
+def _point(pair: RecordedPair, record: RunRecord, store: Store) -> StrengthPoint:
     """Without validation items its comparison on them is there and empty."""
     nothing = Comparison(base=pair.base, tuned=pair.tuned, differs_in=pair.differs_in)
     return StrengthPoint(
-        strength=entry.strength,
-        tuned=entry.name,
-        validation=stored_comparison(entry.name, pair.validation, store) if pair.validation else nothing,
-        test=stored_comparison(entry.name, pair.comparison, store),
+        strength=_measured_for(pair, record).strength,
+        tuned=pair.tuned,
+        validation=stored_comparison(pair.tuned, pair.validation, store) if pair.validation else nothing,
+        test=stored_comparison(pair.tuned, pair.comparison, store),
     )
 
 
 def judged(record: RunRecord, store: Store, policy: Gate) -> GateResult:
-    """The gate on every tuning pair, of several strengths on the chosen one; quantisation is never judged."""
+    """The gate on every tuning pair, of several strengths on the chosen one, of several seeds on the recipe;
+    quantisation is never judged."""
     curves = strength_curves(record, store, policy)
     passed_over = {
         point.tuned for curve in curves for point in curve.points if point.strength != curve.chosen
     }
+    passed_over |= {seed for pair in record.pairs for seed in pair.seeds}
     judgements = [
         judge(entry, policy)
         for entry in stored_comparisons(record, store)
@@ -110,15 +120,15 @@ def judged(record: RunRecord, store: Store, policy: Gate) -> GateResult:
 
 
 def _by_configuration(policy: Gate, record: RunRecord, judged_names: Sequence[str]) -> Gate:
-    """`tuned = ["lora"]` means every seed of it, each at its chosen strength."""
+    """`tuned = ["lora"]` means its recipe, or every seed of it, at the chosen strength."""
     if policy.tuned is None:
         return policy
     chosen: list[str] = []
     for wanted in policy.tuned:
         family = [
-            entry.name
-            for entry in record.configurations
-            if entry.family == wanted and entry.name in judged_names
+            pair.tuned
+            for pair in record.pairs
+            if _measured_for(pair, record).family == wanted and pair.tuned in judged_names
         ]
         chosen += family or [wanted]
     return policy.model_copy(update={"tuned": tuple(chosen)})

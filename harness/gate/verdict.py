@@ -25,13 +25,15 @@ class EndpointStatus(StrEnum):
 class Endpoint(BaseModel):
     """One rule of the gate on one comparison.
 
-    `rule` is min_gain, max_drop_task, max_drop_average or max_bits_per_byte_increase;
+    `rule` is min_gain, max_drop_task, max_drop_average, max_bits_per_byte_increase or max_format_drop;
     `limit` its value; bounds are those of the two-sided interval at 1 - 2·alpha (90 %).
     `value` and bounds run in the rule's own direction: a gain, a change (a drop is negative), or an
     increase in bits per byte. `unit` is what they are in: "rate" is shown in pp, "relative" is a
     fraction of the base's value (0.02 is 2 %), the others are the metric's own.
     `p_holds` is small when the rule is shown to hold, `p_broken` when it is shown to be broken
     (for min_gain: a loss); they decide, so that few discordant items get an exact test.
+    `items_needed` would settle what is open, at the values seen; of a recipe `seeds_needed` would on the same
+    items.
     `within_noise` is set where the limit does not exceed what scoring the base twice may change (two
     standard deviations, in the rule's unit): keeping such a limit certifies nothing, whatever p_holds.
     """
@@ -53,6 +55,7 @@ class Endpoint(BaseModel):
     status: EndpointStatus
     measurable_drop: bool = False
     items_needed: int | None = None
+    seeds_needed: int | None = None
     within_noise: float | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.experiment.schema import Gate
-from harness.gate.endpoints import GUARD, Answers
+from harness.gate.endpoints import FORM, GUARD, Answers
 from harness.gate.verdict import Endpoint, EndpointStatus
 
 _MINUS = "−"
@@ -17,6 +17,8 @@ _UNITS: dict[str, tuple[float, int, str]] = {
     "perplexity": (1.0, 2, ""),
     "score": (1.0, 3, ""),
 }
+# What a tuned model does that breaks a rule; else it loses on the place.
+_VERBS = {GUARD: "raises", FORM: "loses the answer form on"}
 
 
 def number(unit: str, value: float, suffix: bool = True) -> str:
@@ -51,7 +53,7 @@ def passed(tuned: str, base: str, answers: Answers, policy: Gate) -> str:
 def failed(tuned: str, base: str, broken: Sequence[Endpoint], policy: Gate) -> str:
     worst = min(broken, key=lambda endpoint: endpoint.p_broken)
     holm = f", Holm-adjusted p {_p(worst.p_broken_holm)}" if worst.p_broken_holm is not None else ""
-    verb = "raises" if worst.rule == GUARD else "loses on"
+    verb = _VERBS.get(worst.rule, "loses on")
     others = f"; {len(broken) - 1} more regressed" if len(broken) > 1 else ""
     return f"{tuned} {verb} {place(worst)} against {base}: {evidence(worst, policy)}{holm}{others}."
 
@@ -81,7 +83,8 @@ def _undecided(tuned: str, base: str, endpoint: Endpoint, policy: Gate) -> str:
     if not kept and endpoint.items_needed is None and endpoint.high < endpoint.limit:
         return f"{tuned} gains less on {place(endpoint)} than the gate asks for: {told}."
     claim = f"keeps {place(endpoint)} within its limit" if kept else f"gains enough on {place(endpoint)}"
-    words = f"too few items to tell whether {tuned} {claim} against {base}: {told}"
+    few = "training seeds" if endpoint.items_needed is None and endpoint.seeds_needed else "items"
+    words = f"too few {few} to tell whether {tuned} {claim} against {base}: {told}"
     noise = _noise(endpoint, base)
     if noise:
         words = f"these items cannot show that {tuned} {claim} against {base}: {told}; {noise}"
@@ -90,9 +93,18 @@ def _undecided(tuned: str, base: str, endpoint: Endpoint, policy: Gate) -> str:
     if not noise and _interval_alone_holds(endpoint):
         decides = "with changes this few or this skewed the exact or corrected test decides"
         words += f"; {decides}, p {_p(endpoint.p_holds)}"
+    return f"{words}; {_settled_by(endpoint)}."
+
+
+def _settled_by(endpoint: Endpoint) -> str:
+    """What would decide an open endpoint at the values seen."""
+    seeds = endpoint.seeds_needed
+    if endpoint.items_needed is None and seeds is None:
+        return "at this value no number of items would settle it"
     if endpoint.items_needed is None:
-        return words + "; at this value no number of items would settle it."
-    return words + f"; about {endpoint.items_needed:,} items would settle it."
+        return f"no number of items would settle it, about {seeds:,} training seeds would"
+    also = f", or {seeds:,} training seeds on these items" if seeds is not None else ""
+    return f"about {endpoint.items_needed:,} items would settle it{also}"
 
 
 def evidence(endpoint: Endpoint, policy: Gate, brief: bool = False) -> str:
@@ -122,7 +134,8 @@ def _noise(endpoint: Endpoint, base: str) -> str:
 
 
 def _limit(endpoint: Endpoint) -> str:
-    limit = -endpoint.limit if endpoint.rule.startswith("max_drop") else endpoint.limit
+    is_drop = endpoint.rule == FORM or endpoint.rule.startswith("max_drop")
+    limit = -endpoint.limit if is_drop else endpoint.limit
     return number(endpoint.unit, limit)
 
 

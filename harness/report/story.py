@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.report.document import Document
 from harness.report.facts import ReportFacts
+from harness.report.sections.answer_form import answer_form_section
 from harness.report.sections.answers import flips_section, generations_section
 from harness.report.sections.differences import differences_section, quantization_section
 from harness.report.sections.making import cost_section, training_section
@@ -19,6 +20,7 @@ _ORDER = (
     strength_section,
     validity_section,
     differences_section,
+    answer_form_section,
     flips_section,
     generations_section,
     training_section,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
 from harness.experiment.metrics import Metric, Unit
+from harness.gate.endpoints import FORM
 from harness.gate.verdict import Endpoint, EndpointStatus, Verdict
 from harness.report.document import Cell, Tone
 from harness.statistics.estimates import Estimate, Interval
@@ -34,6 +35,7 @@ _METHODS = {
     "bootstrap": "paired bootstrap",
     "normal": "normal",
     "wilson": "Wilson",
+    "crossed": "items × seeds",
 }
 # What a pair asks about, by its `differs_in`.
 WHAT_DIFFERS = {
@@ -134,6 +136,10 @@ def status_cell(endpoint: Endpoint, advisory: bool) -> Cell:
         notes.append("the limit lies within the noise of scoring")
     if endpoint.items_needed is not None:
         notes.append(f"about {endpoint.items_needed:,} items would decide it")
+    elif endpoint.seeds_needed is not None:
+        notes.append(f"about {endpoint.seeds_needed:,} training seeds would decide it")
+    if endpoint.rule == FORM and endpoint.status is EndpointStatus.INCONCLUSIVE:
+        notes.append("a tripwire: only a sure drop counts")
     if advisory:
         notes.append("advisory: not part of the verdict")
     return Cell(f"{mark} {endpoint.status.value}", "; ".join(notes), tone)
@@ -179,6 +185,11 @@ def percent(fraction: float) -> str:
     """Two digits where they say something: 0.35 %, 1.4 %, 83 %."""
     digits = 0 if fraction >= 0.1 else 1 if fraction >= 0.01 else 2
     return f"{100 * fraction:.{digits}f}\u00a0%"
+
+
+def share(fraction: float) -> str:
+    """A fraction that is set beside others, and may be negative: 97.4 %."""
+    return f"{number(100 * fraction, 1)}\u00a0%"
 
 
 def short_count(value: int) -> str:

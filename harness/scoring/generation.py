@@ -53,10 +53,14 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Text:
-    """A finished continuation: its tokens, up to and with the one that ended it."""
+    """A finished continuation: its tokens, up to and with the one that ended it.
+
+    truncated: nothing ended it; it has as many tokens as it may have
+    """
 
     index: int
     tokens: list[int]
+    truncated: bool
 
 
 @dataclass
@@ -66,12 +70,17 @@ class _Running:
     prompt: Prompt
     generator: torch.Generator | None
     tokens: list[int] = field(default_factory=list)
+    truncated: bool = False
 
     def take(self, token: int, ends: frozenset[int]) -> bool:
         """Add a token; whether the text is over with it."""
         self.tokens.append(token)
-        over = token in ends or len(self.tokens) >= self.prompt.most
-        return over or self.prompt.is_over(self.tokens)
+        over = token in ends or self.prompt.is_over(self.tokens)
+        self.truncated = not over and len(self.tokens) >= self.prompt.most
+        return over or self.truncated
+
+    def text(self) -> Text:
+        return Text(self.prompt.index, self.tokens, self.truncated)
 
 
 Block = list[tuple[Prompt, IntArray]]
@@ -213,7 +222,7 @@ class _Generation:
             for place, new in enumerate(tokens)
             if any(self.running[first + place].take(token, self.ends) for token in new)
         ]
-        finished = [Text(self.running[slot].prompt.index, self.running[slot].tokens) for slot in over]
+        finished = [self.running[slot].text() for slot in over]
         for slot in reversed(over):
             last = len(self.running) - 1
             if slot != last:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -16,7 +16,7 @@ from harness.experiment.metrics import Metric, item_score
 from harness.models.quiet import quiet_lm_eval
 from harness.store.measurements import Item
 from harness.tasks.compile import CompiledTask, field
-from harness.tasks.registered import filter_names, metric_key
+from harness.tasks.registered import filter_names, metric_key, unread_by
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def scored_item(document: Document, task: CompiledTask) -> Item:
         for metric, value in lm_task.process_results(document.document, results).items():
             values[metric_key(metric, name, lm_task)] = value
     scores, weights = _scores(values, task.metrics)
-    gold, predicted, chance = _answers(document)
+    gold, predicted, chance = _answers(document, task)
     return Item(
         item=document.item,
         prompt_hash=prompt_hash(instances),
@@ -105,9 +105,21 @@ def scored_item(document: Document, task: CompiledTask) -> Item:
         gold=gold,
         predicted=predicted,
         chance=chance,
-        responses=tuple(_response(instance) for instance in instances),
+        responses=tuple(_response(instance, lm_task) for instance in instances),
         missing=None if scores else "no metric of this task has a value for this item",
     )
+
+
+def with_truncation(item: Item, document: Document, truncated: Sequence[bool | None]) -> Item:
+    """The item with what is known of each response to `Document.requests`: whether its text was cut."""
+    known: dict[int, bool | None] = {}
+    for instance, cut in zip(document.requests(), truncated, strict=True):
+        known.setdefault(id(instance), cut)  # of one that was asked several times the first is kept
+    pairs = zip(item.responses, (known[id(instance)] for instance in document.instances), strict=True)
+    responses = tuple(
+        {**response, "truncated": cut} if cut is not None else response for response, cut in pairs
+    )
+    return replace(item, responses=responses)
 
 
 def _scores(
@@ -128,7 +140,7 @@ def _scores(
     return scores, weights
 
 
-def _answers(document: Document) -> tuple[str | None, str | None, float]:
+def _answers(document: Document, task: CompiledTask) -> tuple[str | None, str | None, float]:
     """Gold answer, the model's answer, and the probability of guessing right."""
     lm_task, doc = document.lm_task, document.document
     kind = lm_task.OUTPUT_TYPE
@@ -146,10 +158,11 @@ def _answers(document: Document) -> tuple[str | None, str | None, float]:
     answer = document.instances[0].resps[0]
     if kind == "loglikelihood":
         return gold_text, gold_text if answer[1] else "(another word)", 0.0
-    return gold_text, str(answer).strip(), 0.0
+    option = task.read(doc, str(answer)) if task.read else None
+    return gold_text, str(answer).strip() if option is None else option, 0.0
 
 
-def _response(instance: Any) -> dict[str, Any]:
+def _response(instance: Any, lm_task: Any) -> dict[str, Any]:
     """One request as asked and answered, in JSON's types."""
     answer = instance.resps[0]
     if instance.request_type == "loglikelihood":
@@ -160,7 +173,9 @@ def _response(instance: Any) -> dict[str, Any]:
         }
     if instance.request_type == "loglikelihood_rolling":
         return {"loglikelihood": float(answer)}
-    return {"text": str(answer), "until": instance.args[1].get("until")}
+    response = {"text": str(answer), "until": instance.args[1].get("until")}
+    unread = unread_by(lm_task, instance.filtered_resps)
+    return {**response, "unread": unread} if unread else response
 
 
 def prompt_hash(instances: Sequence[Any]) -> str:

@@ -39,12 +39,15 @@ class Response:
 
     tokens:     what was read and written for it, as a plain pass would
     divergence: KL(base ‖ tuned) in nats over a text's positions, and how many these are
+    truncated:  of a generated text, whether nothing but the limit of tokens ended it; None where that is not
+                known, as HFLM's own loop does not tell
     """
 
     request: int
     value: Any
     tokens: int
     divergence: tuple[float, int] | None = None
+    truncated: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,7 @@ class TreeLM(HFLM):  # type: ignore[misc]
                     text.index,
                     self._shown(text.tokens, texts[text.index]),
                     work.tokens[text.index] + len(text.tokens),
+                    truncated=text.truncated,
                 )
                 for text in batch
             ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from harness.scoring.engine import Off
 from harness.scoring.halves import Halves
-from harness.scoring.items import scored_item
+from harness.scoring.items import scored_item, with_truncation
 from harness.scoring.language_model import Response, TreeLM
 from harness.scoring.noise import noise_of, sample
 from harness.scoring.prepared import Prepared, Questions
@@ -121,7 +121,9 @@ def _scored(subject: Subject, part: _Under, off: Off | None) -> Iterator[_Done]:
                 task, document = questions.documents[place]
                 in_order = [mine[request] for request in questions.requests[place]]
                 document.answer([each.value for each in in_order])
-                item = _diverged(scored_item(document, questions.tasks[task].compiled), in_order)
+                item = scored_item(document, questions.tasks[task].compiled)
+                item = with_truncation(item, document, [each.truncated for each in in_order])
+                item = _diverged(item, in_order)
                 finished.append((part.recordings[task], item, sum(each.tokens for each in in_order)))
                 del waiting[place]
         yield _Done(finished, responses.work)

@@ -6,7 +6,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Method = Literal["tango", "t", "cluster_t", "ratio", "bootstrap", "normal", "wilson"]
+Method = Literal["tango", "t", "cluster_t", "ratio", "bootstrap", "normal", "wilson", "crossed"]
+
+
+# With two seeds the seeds' own variance is a guess with one degree of freedom (statistics.md 4.11).
+FEWEST_SEEDS = 3
 
 
 class Interval(BaseModel):
@@ -17,6 +21,23 @@ class Interval(BaseModel):
     level: float
 
 
+class SeedParts(BaseModel):
+    """What the uncertainty of a difference over several training seeds is made of (seeds.py).
+
+    values:   the difference under each seed
+    items:    MS_item / (S·n), the squared unit of the difference
+    residual: MS_residual / (S·n), likewise
+    draws:    independent items or clusters
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    values: tuple[float, ...]
+    items: float
+    residual: float
+    draws: int
+
+
 class Estimate(BaseModel):
     """A paired difference (tuned - base) in the metric's own unit and direction.
 
@@ -24,6 +45,7 @@ class Estimate(BaseModel):
     needs; the t family needs `standard_error` and `degrees_of_freedom`.
     `skewness` is that of the independent draws' contributions, which a t test takes for 0.
     `n` counts what `wins` and `losses` count: items, or clusters where `warning` says so.
+    `seeds` is there when the difference is a mean over several training seeds.
     `warning` is a sentence when the method is at the edge of what it can do (few clusters).
     """
 
@@ -40,6 +62,7 @@ class Estimate(BaseModel):
     wins: int | None = None
     losses: int | None = None
     skewness: float | None = None
+    seeds: SeedParts | None = None
     warning: str | None = None
 
 
@@ -61,6 +84,7 @@ def negated(estimate: Estimate) -> Estimate:
             "wins": estimate.losses,
             "losses": estimate.wins,
             "skewness": None if estimate.skewness is None else -estimate.skewness,
+            "seeds": _seeds_scaled(estimate.seeds, -1.0),
         }
     )
 
@@ -78,7 +102,19 @@ def scaled(estimate: Estimate, factor: float) -> Estimate:
             "standard_error": None if error is None else error * factor,
             "wins": None,
             "losses": None,
+            "seeds": _seeds_scaled(estimate.seeds, factor),
         }
+    )
+
+
+def _seeds_scaled(seeds: SeedParts | None, factor: float) -> SeedParts | None:
+    if seeds is None:
+        return None
+    return SeedParts(
+        values=tuple(value * factor for value in seeds.values),
+        items=seeds.items * factor**2,
+        residual=seeds.residual * factor**2,
+        draws=seeds.draws,
     )
 
 

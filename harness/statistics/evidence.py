@@ -7,7 +7,7 @@ import math
 from harness.statistics.distributions import upper_tail
 from harness.statistics.estimates import Estimate, Interval, negated
 from harness.statistics.linear import t_interval
-from harness.statistics.rates import mcnemar_p_above
+from harness.statistics.rates import mcnemar, mcnemar_p_above
 from harness.statistics.tango import ENOUGH_DISCORDANT, exact_p_above, tango_interval, tango_p_above
 
 # A sample's skewness beyond so many of its standard errors √(6/draws) is taken for the truth's.
@@ -68,6 +68,17 @@ def _unskewed(score: float, skewness: float, draws: float) -> float:
 def p_below(estimate: Estimate, threshold: float) -> float:
     """One-sided p of H0: difference >= `threshold`. Small means evidence of being below it."""
     return p_above(negated(estimate), -threshold)
+
+
+def p_any(estimate: Estimate) -> float:
+    """Two-sided p of H0: nothing changed. Small means evidence of a change in either direction.
+
+    Exact McNemar for binary items (statistics.md 4.4); twice the smaller one-sided p of the others.
+    """
+    counts = _counts(estimate)
+    if counts:
+        return mcnemar(*counts[:2])
+    return min(1.0, 2.0 * min(p_above(estimate, 0.0), p_below(estimate, 0.0)))
 
 
 def _counts(estimate: Estimate) -> tuple[int, int, int] | None:

@@ -13,6 +13,7 @@ It is written here because importing statsmodels takes longer than a gate may.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,24 @@ SURE_SKEW = 2.0
 _NOTHING = 1e-12
 
 
+@dataclass(frozen=True)
+class Change:
+    """One paired difference to first order.
+
+    influences: what each item adds to `value` beyond its share; they sum to 0
+    moved:      which items are not the same on both sides
+    """
+
+    value: float
+    influences: Floats
+    moved: npt.NDArray[np.bool_]
+
+
+def moved(differences: Floats) -> npt.NDArray[np.bool_]:
+    """Which items differ, rounding apart."""
+    return np.abs(differences) > _NOTHING
+
+
 def singletons(n: int) -> Codes:
     """Cluster codes for items that are independent draws."""
     return np.arange(n, dtype=np.int64)
@@ -45,24 +64,25 @@ def cluster_count(clusters: Codes) -> int:
 
 def changed_clusters(differences: Floats, clusters: Codes) -> int:
     """How many clusters hold an item whose score is not the same on both sides."""
-    return cluster_count(clusters[np.abs(differences) > _NOTHING])
+    return cluster_count(clusters[moved(differences)])
 
 
 def standard_error(influences: Floats, clusters: Codes) -> float:
     """Cluster-robust standard error of the estimate with these influences; needs two clusters."""
-    return _error(_sums(influences, clusters))
+    return _error(cluster_sums(influences, clusters))
 
 
 def _error(sums: Floats) -> float:
     return math.sqrt(sums.size / (sums.size - 1) * float(np.sum(sums**2)))
 
 
-def _sums(influences: Floats, clusters: Codes) -> Floats:
+def cluster_sums(influences: Floats, clusters: Codes) -> Floats:
+    """The influences summed within each cluster, in the order of the clusters' codes."""
     sums = np.bincount(clusters, weights=influences)
     return sums[np.bincount(clusters) > 0].astype(np.float64)
 
 
-def _skewness(sums: Floats) -> float:
+def moment_skewness(sums: Floats) -> float:
     """Third standardised moment of cluster sums that add up to zero and are not all zero."""
     squares = sums**2
     return float(np.mean(squares * sums) / np.mean(squares) ** 1.5)  # sums**3 would take fifty times as long
@@ -87,12 +107,12 @@ def t_estimate(value: float, influences: Floats, clusters: Codes, method: Method
     refusal = too_few_draws(clusters)
     if refusal:
         return refusal
-    sums = _sums(influences, clusters)
+    sums = cluster_sums(influences, clusters)
     error = _error(sums)
     if error < _NOTHING:
         # Trap: a t test of all-equal differences gives p = 0, so five items would prove anything.
         return NoEstimate(reason="the differences do not vary, so their uncertainty cannot be estimated")
-    draws, skew = sums.size, _skewness(sums)
+    draws, skew = sums.size, moment_skewness(sums)
     return Estimate(
         value=value,
         interval90=t_interval(value, error, draws - 1, 0.90),
@@ -103,11 +123,12 @@ def t_estimate(value: float, influences: Floats, clusters: Codes, method: Method
         standard_error=error,
         degrees_of_freedom=draws - 1,
         skewness=skew,
-        warning=_warning(draws, skew),
+        warning=few_draws_warning(draws, skew),
     )
 
 
-def _warning(draws: int, skew: float) -> str | None:
+def few_draws_warning(draws: int, skew: float) -> str | None:
+    """What to say of a t interval that so many independent draws of this skewness support only roughly."""
     if draws < FEW_DRAWS:
         return f"only {draws} independent draws; the interval is approximate"
     if abs(skew) > max(MUCH_SKEW * math.sqrt(draws), SURE_SKEW * math.sqrt(6 / draws)):

@@ -8,10 +8,12 @@ from harness.statistics.estimates import Estimate, NoEstimate
 from harness.statistics.linear import (
     FEWEST_CHANGED,
     FEWEST_DRAWS,
+    Change,
     Codes,
     Floats,
     changed_clusters,
     cluster_count,
+    moved,
     t_estimate,
 )
 from harness.statistics.tango import tango_difference
@@ -31,11 +33,10 @@ def mean_difference(base: Floats, tuned: Floats, clusters: Codes) -> Estimate | 
         return tango_difference(int(np.sum(differences > 0)), int(np.sum(differences < 0)), differences.size)
     changed = changed_clusters(differences, clusters)
     if changed >= FEWEST_CHANGED:
-        value = float(differences.mean())
-        influences = (differences - value) / differences.size
-        return t_estimate(value, influences, clusters, "cluster_t" if clustered else "t")
+        change = mean_change(base, tuned)
+        return t_estimate(change.value, change.influences, clusters, "cluster_t" if clustered else "t")
     if binary:
-        return _by_whole_clusters(differences, clusters)
+        return by_whole_clusters(differences, clusters)
     what = "clusters" if clustered else "items"
     return NoEstimate(
         reason=f"only {changed} of {cluster_count(clusters)} {what} changed at all; "
@@ -43,7 +44,14 @@ def mean_difference(base: Floats, tuned: Floats, clusters: Codes) -> Estimate | 
     )
 
 
-def _by_whole_clusters(differences: Floats, clusters: Codes) -> Estimate | NoEstimate:
+def mean_change(base: Floats, tuned: Floats) -> Change:
+    """The same difference, item by item."""
+    differences = tuned - base
+    value = float(differences.mean())
+    return Change(value, (differences - value) / differences.size, moved(differences))
+
+
+def by_whole_clusters(differences: Floats, clusters: Codes) -> Estimate | NoEstimate:
     """Tango with a cluster as the unit: one that moved at all counts as having moved entirely."""
     codes = np.unique(clusters, return_inverse=True)[1]
     sums = np.bincount(codes, weights=differences)

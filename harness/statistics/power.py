@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from harness.statistics.distributions import quantile
 from harness.statistics.estimates import Estimate
@@ -37,15 +38,51 @@ def zero_flip_items(margin: float, alpha: float = 0.05) -> int:
 def items_to_settle(estimate: Estimate, threshold: float, alpha: float = 0.05) -> int | None:
     """Units (as counted by `estimate.n`) that would separate this value from `threshold` with 80 % power.
 
-    Assumes that value and variance per unit stay as observed; None where no number would do.
+    Assumes that value and variance per unit stay as observed; None where no number would do, as where the
+    training seeds alone spread the value too far.
     """
-    distance = abs(estimate.value - threshold)
-    if distance == 0.0 or estimate.standard_error is None:
+    parts = _variance(estimate)
+    wanted = _wanted_variance(estimate, threshold, alpha)
+    if parts is None or wanted <= parts.seeds:
         return None
-    needed = math.ceil(estimate.n * (_separation(alpha) * estimate.standard_error / distance) ** 2)
+    needed = math.ceil(estimate.n * (parts.items + parts.residual) / (wanted - parts.seeds))
     if estimate.wins is not None and 0.0 < abs(threshold) < 1.0:
         needed = max(needed, zero_flip_items(abs(threshold), alpha))
     return max(needed, estimate.n + 1) if needed < 10_000_000 else None
+
+
+def seeds_to_settle(estimate: Estimate, threshold: float, alpha: float = 0.05) -> int | None:
+    """Training seeds that would, on the same items; None where the items alone spread the value too far."""
+    parts = _variance(estimate)
+    wanted = _wanted_variance(estimate, threshold, alpha)
+    if parts is None or estimate.seeds is None or wanted <= parts.items:
+        return None
+    seeds = len(estimate.seeds.values)
+    needed = math.ceil(seeds * (parts.seeds + parts.residual) / (wanted - parts.items))
+    return max(needed, seeds + 1) if needed < 1000 else None
+
+
+@dataclass(frozen=True)
+class _Variance:
+    """The parts of an estimate's variance: items' falls with items, seeds' with seeds, the rest with both."""
+
+    items: float
+    seeds: float
+    residual: float
+
+
+def _variance(estimate: Estimate) -> _Variance | None:
+    if estimate.standard_error is None:
+        return None
+    whole, parts = estimate.standard_error**2, estimate.seeds
+    if parts is None:
+        return _Variance(items=whole, seeds=0.0, residual=0.0)
+    items = max(parts.items - parts.residual, 0.0)
+    return _Variance(items, max(whole - items - parts.residual, 0.0), parts.residual)
+
+
+def _wanted_variance(estimate: Estimate, threshold: float, alpha: float) -> float:
+    return ((estimate.value - threshold) / _separation(alpha)) ** 2
 
 
 def _separation(alpha: float) -> float:

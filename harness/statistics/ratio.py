@@ -10,10 +10,12 @@ import numpy as np
 from harness.statistics.estimates import Estimate, NoEstimate
 from harness.statistics.linear import (
     FEWEST_CHANGED,
+    Change,
     Codes,
     Floats,
     changed_clusters,
     cluster_count,
+    moved,
     t_estimate,
 )
 
@@ -35,24 +37,28 @@ def ratio_influences(values: Floats, weights: Floats) -> Floats:
 
 def ratio_difference(base: Floats, tuned: Floats, weights: Floats, clusters: Codes) -> Estimate | NoEstimate:
     """Difference of Σwv/Σw between tuned and base, in the unit of v."""
+    return _estimate(ratio_change(base, tuned, weights), tuned - base, clusters)
+
+
+def ratio_change(base: Floats, tuned: Floats, weights: Floats) -> Change:
+    """The same difference, item by item."""
     differences = tuned - base
-    refusal = _too_little_change(differences, clusters)
-    if refusal:
-        return refusal
     value = weighted_ratio(differences, weights)
-    return t_estimate(value, ratio_influences(differences, weights), clusters, "ratio")
+    return Change(value, ratio_influences(differences, weights), moved(differences))
 
 
 def exp_ratio_difference(
     base: Floats, tuned: Floats, weights: Floats, clusters: Codes
 ) -> Estimate | NoEstimate:
     """Difference of exp(Σwv/Σw): perplexity, v being nats a token and w tokens. Delta method."""
-    refusal = _too_little_change(tuned - base, clusters)
-    if refusal:
-        return refusal
+    return _estimate(exp_ratio_change(base, tuned, weights), tuned - base, clusters)
+
+
+def exp_ratio_change(base: Floats, tuned: Floats, weights: Floats) -> Change:
+    """The same difference, item by item to first order."""
     before, after = (float(np.exp(weighted_ratio(values, weights))) for values in (base, tuned))
     influences = after * ratio_influences(tuned, weights) - before * ratio_influences(base, weights)
-    return t_estimate(after - before, influences, clusters, "ratio")
+    return Change(after - before, influences, moved(tuned - base))
 
 
 def perplexity_ratio(base: Floats, tuned: Floats, weights: Floats) -> float:
@@ -60,10 +66,10 @@ def perplexity_ratio(base: Floats, tuned: Floats, weights: Floats) -> float:
     return float(np.exp(weighted_ratio(tuned - base, weights)))
 
 
-def _too_little_change(differences: Floats, clusters: Codes) -> NoEstimate | None:
+def _estimate(change: Change, differences: Floats, clusters: Codes) -> Estimate | NoEstimate:
     changed = changed_clusters(differences, clusters)
     if changed >= min(FEWEST_CHANGED, cluster_count(clusters)):
-        return None
+        return t_estimate(change.value, change.influences, clusters, "ratio")
     return NoEstimate(
         reason=f"only {changed} of {cluster_count(clusters)} documents changed at all; "
         f"an interval needs at least {FEWEST_CHANGED} that do"

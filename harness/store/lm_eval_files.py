@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,9 @@ def _measurement(run: _Run, name: str, suite: str, cluster: str | None) -> Measu
     samples = [*_samples(run.file)]
     directions = about.get("higher_is_better", {}).get(run.task, {})
     columns = _columns(run, samples, directions)
-    output = about.get("configs", {}).get(run.task, {}).get("output_type", "")
+    config = about.get("configs", {}).get(run.task, {})
+    output = config.get("output_type", "")
+    written = _written(samples, _fallbacks(config)) if output == "generate_until" else {}
     return Measurement(
         configuration=name,
         suite=suite,
@@ -98,8 +100,39 @@ def _measurement(run: _Run, name: str, suite: str, cluster: str | None) -> Measu
         primary=next(iter(columns.metrics)),
         metrics=columns.metrics,
         conditions=_conditions(about, run.task),
-        items=tuple(_items(run, samples, columns, cluster)),
+        items=tuple(
+            replace(item, responses=(written[document],)) if document in written else item
+            for document, item in _items(run, samples, columns, cluster)
+        ),
     )
+
+
+def _fallbacks(config: Mapping[str, Any]) -> dict[str, str]:
+    """For each filter that looks for an answer in a text: what it gives where it finds none."""
+    steps = [
+        (each.get("name"), step)
+        for each in config.get("filter_list") or ()
+        for step in each.get("filter", ())
+    ]
+    return {
+        name: str(step.get("fallback", "[invalid]"))
+        for name, step in steps
+        if "regex" in str(step.get("function"))
+    }
+
+
+def _written(samples: Sequence[Mapping[str, Any]], fallbacks: Mapping[str, str]) -> dict[Any, dict[str, Any]]:
+    """By document: the text, and by filter whether it found no answer. lm-eval does not say what was cut."""
+    found: dict[Any, dict[str, Any]] = {}
+    for sample in samples:
+        texts, answers = sample.get("resps"), sample.get("filtered_resps")
+        if not (isinstance(texts, list) and texts and isinstance(texts[0], list) and texts[0] and answers):
+            continue
+        response = found.setdefault(sample["doc_id"], {"text": str(texts[0][0]), "unread": {}})
+        name = str(sample.get("filter"))
+        if name in fallbacks:
+            response["unread"][name] = answers[0] == fallbacks[name]
+    return found
 
 
 def _results(run: _Run) -> dict[str, Any]:
@@ -169,7 +202,9 @@ def _add(columns: _Columns, metric: Metric, pairs: Sequence[tuple[Any, Any]]) ->
     found = {item: score for item, value in pairs if (score := item_score(metric, value)) is not None}
     if not found:
         return
-    if metric.unit == "score" and all(0 <= value <= 1 or math.isnan(value) for value, _ in found.values()):
+    # A Brier score that happens to stay below 1 is no rate.
+    unknown = metric.unit == "score" and metric.title == metric.name
+    if unknown and all(0 <= value <= 1 or math.isnan(value) for value, _ in found.values()):
         metric = metric.model_copy(update={"unit": "rate"})
     columns.metrics[metric.name] = metric
     for item, (value, weight) in found.items():
@@ -180,7 +215,7 @@ def _add(columns: _Columns, metric: Metric, pairs: Sequence[tuple[Any, Any]]) ->
 
 def _items(
     run: _Run, samples: Sequence[Mapping[str, Any]], columns: _Columns, cluster: str | None
-) -> Iterator[Item]:
+) -> Iterator[tuple[Any, Item]]:
     """One for each document, named by its content; of several filters the first has what was asked."""
     first: dict[Any, Mapping[str, Any]] = {}
     for sample in samples:
@@ -191,16 +226,19 @@ def _items(
     )
     for name, (document, sample) in zip(names, first.items(), strict=True):
         prompt, choices = _asked(sample.get("arguments"))
-        yield Item(
-            item=name,
-            prompt_hash=sample.get("prompt_hash") or fingerprint({"prompt": prompt}),
-            prompt=prompt,
-            scores=columns.scores.get(document, {}),
-            weights=columns.weights.get(document, {}),
-            cluster=None if cluster is None else _cluster(run, sample, cluster),
-            gold=str(sample.get("target")),
-            predicted=_answer(sample, choices),
-            chance=1 / len(choices) if len(choices) > 1 else 0.0,
+        yield (
+            document,
+            Item(
+                item=name,
+                prompt_hash=sample.get("prompt_hash") or fingerprint({"prompt": prompt}),
+                prompt=prompt,
+                scores=columns.scores.get(document, {}),
+                weights=columns.weights.get(document, {}),
+                cluster=None if cluster is None else _cluster(run, sample, cluster),
+                gold=str(sample.get("target")),
+                predicted=_answer(sample, choices),
+                chance=1 / len(choices) if len(choices) > 1 else 0.0,
+            ),
         )
 
 

@@ -52,10 +52,14 @@ class RecordedConfiguration(_Recorded):
 
 
 class RecordedPair(_Recorded):
-    """`comparison` is on test items; `validation`, on validation items, only where a strength is chosen."""
+    """`comparison` is on test items; `validation`, on validation items, only where a strength is chosen.
+
+    seeds: the configurations whose recipe `tuned` names; empty where it names a configuration.
+    """
 
     base: str
     tuned: str
+    seeds: tuple[str, ...]
     differs_in: Literal["adapter", "weights", "model", "prompt", "quantization"]
     comparison: str
     validation: str | None
@@ -67,7 +71,7 @@ class RunRecord(_Recorded):
     data: every source of rows → its parts and their digests when it was measured.
     """
 
-    schema_name: Literal["harness.run/2"] = "harness.run/2"
+    schema_name: Literal["harness.run/3"] = "harness.run/3"
     name: str
     command: str
     resolved: str

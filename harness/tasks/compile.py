@@ -10,9 +10,10 @@ from typing import Any
 from lm_eval.api.task import ConfigurableTask
 
 from harness.errors import UsageError
-from harness.experiment.metrics import METRICS, METRICS_OF_KIND, Metric
+from harness.experiment.metrics import METRICS, METRICS_OF_KIND, WRITTEN, Metric
 from harness.experiment.schema import Task
 from harness.experiment.templates import render
+from harness.experiment.written_answers import read_answer
 from harness.models.quiet import quiet_lm_eval
 from harness.tasks.registered import FEWSHOT_SEED, load_registered, registered_metrics, table
 from harness.tasks.results import (
@@ -22,6 +23,7 @@ from harness.tasks.results import (
     answer_results,
     choice_results,
     text_results,
+    written_choice_results,
 )
 
 Rows = Sequence[Document]
@@ -33,6 +35,8 @@ class CompiledTask:
 
     lm_tasks: one lm-eval task, or the leaves of a registered group such as mmlu.
     cluster:  column or template that names an item's cluster; None when items are independent.
+    read:     which option of a document a generated text means, None where it is none of them; None itself
+              where texts are taken as they stand.
     """
 
     name: str
@@ -43,6 +47,7 @@ class CompiledTask:
     labels: tuple[str, ...]
     lm_tasks: tuple[Any, ...]
     decoding: str
+    read: Callable[[Document, str], str | None] | None = None
 
 
 def compile_task(
@@ -73,8 +78,9 @@ def compile_task(
         labels=task.labels or (),
         lm_tasks=(lm_task,),
         decoding=f"greedy, at most {task.max_new_tokens} tokens, stop {list(task.stop)!r}"
-        if task.kind == "qa"
+        if task.kind in WRITTEN
         else "log-likelihood",
+        read=_reader(task) if task.kind == "generated_choice" else None,
     )
 
 
@@ -85,7 +91,19 @@ def field(template: str | None) -> Callable[[Document], Any]:
     return lambda document: render(template, document)
 
 
-def _choices(task: Task, count_tokens: Callable[[str], int]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Choice:
+    """The options of a document, and which of them is right."""
+
+    options: Callable[[Document], list[str]]
+    gold: Callable[[Document], int]
+
+
+def _choice(task: Task) -> _Choice:
+    return _among_labels(task) if task.labels is not None else _among_choices(task)
+
+
+def _among_choices(task: Task) -> _Choice:
     choices, answer = field(task.choices), field(task.answer)
 
     def options(document: Document) -> list[str]:
@@ -98,25 +116,47 @@ def _choices(task: Task, count_tokens: Callable[[str], int]) -> dict[str, Any]:
         value, among = answer(document), options(document)
         return among.index(value) if value in among else int(value)
 
-    return _likelihood_choice(task, options, gold)
+    return _Choice(options, gold)
 
 
-def _labels(task: Task, count_tokens: Callable[[str], int]) -> dict[str, Any]:
-    labels = list(task.labels or ())
-    answer = field(task.answer)
-    return _likelihood_choice(task, lambda document: labels, lambda document: labels.index(answer(document)))
+def _among_labels(task: Task) -> _Choice:
+    labels, answer = list(task.labels or ()), field(task.answer)
+    return _Choice(lambda document: labels, lambda document: labels.index(answer(document)))
 
 
-def _likelihood_choice(
-    task: Task, options: Callable[[Document], list[str]], gold: Callable[[Document], int]
-) -> dict[str, Any]:
+def _likelihood_choice(task: Task, count_tokens: Callable[[str], int]) -> dict[str, Any]:
+    choice = _choice(task)
     return {
         "output_type": "multiple_choice",
         "doc_to_text": field(task.prompt),
-        "doc_to_choice": options,
-        "doc_to_target": gold,
-        **_measured_by(task, choice_results(options, gold)),
+        "doc_to_choice": choice.options,
+        "doc_to_target": choice.gold,
+        **_measured_by(task, choice_results(choice.options, choice.gold)),
     }
+
+
+def _written_choice(task: Task, count_tokens: Callable[[str], int]) -> dict[str, Any]:
+    choice, read = _choice(task), _reader(task)
+
+    def gold(document: Document) -> str:
+        return choice.options(document)[choice.gold(document)]
+
+    return {
+        "output_type": "generate_until",
+        "doc_to_text": field(task.prompt),
+        "doc_to_target": gold,
+        "generation_kwargs": _greedy(task),
+        **_measured_by(task, written_choice_results(gold, read)),
+    }
+
+
+def _reader(task: Task) -> Callable[[Document, str], str | None]:
+    options = _choice(task).options
+    return lambda document, text: read_answer(text, options(document))
+
+
+def _greedy(task: Task) -> dict[str, Any]:
+    return {"until": list(task.stop), "do_sample": False, "max_gen_toks": task.max_new_tokens}
 
 
 def _answer(task: Task, count_tokens: Callable[[str], int]) -> dict[str, Any]:
@@ -130,11 +170,7 @@ def _answer(task: Task, count_tokens: Callable[[str], int]) -> dict[str, Any]:
         "output_type": "generate_until",
         "doc_to_text": field(task.prompt),
         "doc_to_target": golds,
-        "generation_kwargs": {
-            "until": list(task.stop),
-            "do_sample": False,
-            "max_gen_toks": task.max_new_tokens,
-        },
+        "generation_kwargs": _greedy(task),
         **_measured_by(task, answer_results(golds)),
     }
 
@@ -150,8 +186,9 @@ def _text(task: Task, count_tokens: Callable[[str], int]) -> dict[str, Any]:
 
 
 _COMPILERS: dict[str, Callable[[Task, Callable[[str], int]], dict[str, Any]]] = {
-    "multiple_choice": _choices,
-    "classification": _labels,
+    "multiple_choice": _likelihood_choice,
+    "classification": _likelihood_choice,
+    "generated_choice": _written_choice,
     "qa": _answer,
     "perplexity": _text,
 }

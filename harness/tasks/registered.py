@@ -129,6 +129,13 @@ def filter_names(lm_task: Any) -> list[str]:
     return [ensemble.name for ensemble in lm_task._filters]
 
 
+def unread_by(lm_task: Any, filtered: Mapping[str, Any]) -> dict[str, bool]:
+    """For each filter that looks for an answer in a text: whether it found none, and fell back."""
+    steps = ((ensemble.name, make()) for ensemble in lm_task._filters for make in ensemble.filters)
+    fallbacks = {name: step.fallback for name, step in steps if hasattr(step, "fallback")}
+    return {name: filtered[name] in (fallback, [fallback]) for name, fallback in fallbacks.items()}
+
+
 def metric_key(metric: str, filter_name: str, lm_task: Any) -> str:
     """lm-eval's "exact_match,strict-match" where a task has several filters, else the metric's own name."""
     return f"{metric},{filter_name}" if len(lm_task._filters) > 1 else metric

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.experiment.metrics import brier
 from harness.tasks.metrics.macro_f1.macro_f1 import macro_f1
 from harness.tasks.metrics.token_f1.token_f1 import token_f1
 
@@ -23,7 +24,7 @@ ProcessResults = Callable[[Document, Sequence[Any]], dict[str, Any]]
 def choice_results(
     choices: Callable[[Document], list[str]], gold: Callable[[Document], int]
 ) -> ProcessResults:
-    """accuracy, accuracy_norm (by characters), probability of the gold choice, the pair for macro-F1."""
+    """accuracy, accuracy_norm (by characters), probability of the gold choice, brier, macro-F1's pair."""
 
     def process(document: Document, results: Sequence[tuple[float, bool]]) -> dict[str, Any]:
         options = choices(document)
@@ -31,13 +32,15 @@ def choice_results(
         loglikelihoods = np.array([loglikelihood for loglikelihood, _ in results])
         lengths = np.array([len(option) for option in options])
         weights = np.exp(loglikelihoods - loglikelihoods.max())
+        probabilities = weights / weights.sum()
         best = int(loglikelihoods.argmax())
         # A model that is broken gives NaN, and NaN has an argmax: that would be a score.
         known = 1.0 if np.isfinite(loglikelihoods).all() else math.nan
         return {
             "accuracy": known * float(best == answer),
             "accuracy_norm": known * float(int((loglikelihoods / lengths).argmax()) == answer),
-            "probability": float(weights[answer] / weights.sum()),
+            "probability": float(probabilities[answer]),
+            "brier": known * brier(probabilities, answer),
             "macro_f1": (options[answer], options[best]),
         }
 
@@ -49,6 +52,22 @@ def answer_results(golds: Callable[[Document], list[str]]) -> ProcessResults:
 
     def process(document: Document, results: Sequence[str]) -> dict[str, Any]:
         return token_f1([results[0].strip()], [golds(document)])
+
+    return process
+
+
+def written_choice_results(
+    gold: Callable[[Document], str], read: Callable[[Document, str], str | None]
+) -> ProcessResults:
+    """Whether the option that was written is the right one, and whether any was; the pair for macro-F1."""
+
+    def process(document: Document, results: Sequence[str]) -> dict[str, Any]:
+        answer, right = read(document, results[0]), gold(document)
+        return {
+            "accuracy": float(answer == right),
+            "parsed": float(answer is not None),
+            "macro_f1": (right, answer or ""),
+        }
 
     return process
 
@@ -94,6 +113,8 @@ def aggregations(labels: Sequence[str] | None) -> dict[str, Callable[[Sequence[A
         "accuracy": mean,
         "accuracy_norm": mean,
         "probability": mean,
+        "parsed": mean,
+        "brier": mean,
         "macro_f1": over_labels,
         "token_f1": mean,
         "exact_match": mean,

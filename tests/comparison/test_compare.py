@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import ttest_rel
 from sklearn.metrics import f1_score
 
 from harness.comparison.aggregates import measured_interval95, measured_value
 from harness.comparison.compare import compare
 from harness.comparison.facts import Comparison
-from harness.experiment.metrics import METRICS
-from harness.statistics.rates import wilson
+from harness.experiment.metrics import METRICS, Metric
+from harness.statistics.rates import mcnemar, wilson
 from harness.statistics.tango import tango_difference
 
 
@@ -228,3 +229,47 @@ def test_swapping_base_and_tuned_negates_every_difference(measured, pair, wins, 
     assert a.value == -b.value
     assert (a.interval95.low, a.interval95.high) == pytest.approx((-b.interval95.high, -b.interval95.low))
     assert (forth.wins, forth.losses) == (back.losses, back.wins)
+
+
+def test_whether_anything_changed_is_exact_mcnemar_for_independent_binary_items(measured, pair):
+    facts = compared(measured, pair, flipped(12, 30, 300)).metrics["accuracy"]
+    assert facts.p_any == pytest.approx(mcnemar(12, 30), abs=1e-12)
+
+
+def test_few_changed_fractional_scores_have_an_exact_p_though_no_interval(measured, pair):
+    base = np.full(40, 0.5)
+    tuned = base + np.where(np.arange(40) < 3, 0.25, 0.0)
+    facts = compared(measured, pair, (base, tuned), metric="token_f1", kind="qa").metrics["token_f1"]
+    assert facts.difference is None
+    assert facts.p_any == 0.25
+
+
+def test_many_changed_fractional_scores_have_the_p_of_their_t_test(measured, pair):
+    generator = np.random.default_rng(0)
+    scores = generator.random(50), generator.random(50)
+    facts = compared(measured, pair, scores, metric="token_f1", kind="qa").metrics["token_f1"]
+    assert facts.p_any == pytest.approx(ttest_rel(*scores).pvalue, abs=1e-9)
+
+
+def test_swapping_the_sides_changes_no_p_of_any_difference(measured, pair):
+    generator = np.random.default_rng(1)
+    for scores, fields in (
+        (flipped(9, 2, 60), {}),
+        (flipped(9, 2, 60), {"per_item": lambda i: {"cluster": f"c{i % 20}"}}),
+        ((generator.random(30), generator.random(30)), {"metric": "token_f1", "kind": "qa"}),
+    ):
+        forward, backward = (
+            next(iter(compared(measured, pair, sides, **fields).metrics.values()))
+            for sides in (scores, scores[::-1])
+        )
+        assert forward.p_any is not None
+        assert forward.p_any == pytest.approx(backward.p_any, abs=1e-12)
+
+
+def test_a_rate_of_which_less_is_better_enters_the_average_the_right_way_round(measured, pair):
+    error = Metric(name="error", title="error rate", higher_is_better=False)
+    sides = [
+        measured(scores, configuration=name, metrics={"accuracy": error})
+        for name, scores in (("base", [0.0] * 40), ("lora", [1.0] * 10 + [0.0] * 30))
+    ]
+    assert compare([sides[0]], [sides[1]], pair).general_average.value == pytest.approx(-0.25)

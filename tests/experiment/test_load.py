@@ -65,7 +65,10 @@ def test_qlora_takes_the_quantization_of_the_base(project: Project) -> None:
 def test_defaults_of_a_kind_are_visible(project: Project) -> None:
     label, choice = (project.load().suites[i].suite.task[name] for i, name in ((0, "label"), (1, "choice")))
     assert (label.answer, label.primary, label.metrics) == ("label", "accuracy", ("accuracy", "macro_f1"))
-    assert (choice.primary, choice.metrics) == ("accuracy", ("accuracy", "accuracy_norm", "probability"))
+    assert (choice.primary, choice.metrics) == (
+        "accuracy",
+        ("accuracy", "accuracy_norm", "probability", "brier"),
+    )
 
 
 def test_pefts_defaults_are_in_the_resolved_file(project: Project) -> None:

@@ -20,10 +20,11 @@ from harness.report.sections.differences import differences_section
 from harness.report.sections.making import training_section
 from harness.report.sections.methods import methods_section
 from harness.report.sections.pareto import dominates, pareto_sentences
+from harness.report.sections.seeds import estimand
 from harness.report.sections.strength import strength_section
 from harness.report.sections.tuning import domain_measures, training_of
 from harness.report.sections.validity import validity_section
-from harness.report.sections.verdict import estimand, verdict_section
+from harness.report.sections.verdict import verdict_section
 from harness.report.story import compose
 from harness.report.tradeoff import (
     Change,
@@ -375,9 +376,13 @@ def test_every_seed_has_its_own_training_and_the_recipe_needs_three(ways: Report
         "is about the items. How far the runs lie apart shows what another seed may change. A claim about a "
         "recipe needs at least three seeds."
     )
-    three = estimand(seeded(ways, (0, 1, 2)))
-    assert three.startswith("lora-r4 was trained with seeds 0, 1 and 2:")
-    assert "at least three" not in three
+    three = seeded(ways, (0, 1, 2))
+    runs = tuple(pair.tuned for pair in three.comparisons)
+    recipe = three.comparisons[0].model_copy(update={"tuned": "lora-r4", "seeds": runs})
+    judgement = three.verdict.judgements[0].model_copy(update={"tuned": "lora-r4"})
+    verdict = three.verdict.model_copy(update={"judgements": (judgement,)})
+    judged = three.model_copy(update={"comparisons": (recipe, *three.comparisons), "verdict": verdict})
+    assert estimand(judged).startswith("Every statement about lora-r4 is about its recipe: 3 training runs")
     assert estimand(seeded(ways, (7,))).startswith(
         "Every statement about lora-r4 is about one training run (seed 7), not about its recipe:"
     )

@@ -112,8 +112,9 @@ def test_equal_documents_stay_two_items(tmp_path: Path) -> None:
     assert [item.item for item in measured.items] == ["d0", "d0#1"]
 
 
-def test_a_metric_that_is_better_lower_is_read_so(tmp_path: Path) -> None:
-    rows = [sample(k, metrics=["brier_score"], brier_score=1.4) for k in range(3)]
+@pytest.mark.parametrize("value", [1.4, 0.4])
+def test_a_metric_that_is_better_lower_is_read_so(tmp_path: Path, value: float) -> None:
+    rows = [sample(k, metrics=["brier_score"], brier_score=value) for k in range(3)]
 
     (measured,) = read_lm_eval(write(tmp_path, rows), "base", general)
 
@@ -278,3 +279,46 @@ def test_markup_in_names_is_only_text(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "[blink]quiz" in shown
     assert "[red]a⟨U+001B⟩" in shown
     assert "\x1b" not in shown
+
+
+def said(number: int, text: str, name: str, answer: str) -> dict[str, Any]:
+    return sample(
+        number,
+        resps=[[text]],
+        filtered_resps=[answer],
+        filter=name,
+        metrics=["exact_match"],
+        exact_match=0.0,
+        arguments={"gen_args_0": {"arg_0": f"question {number}", "arg_1": {"until": ["\n"]}}},
+    )
+
+
+def test_written_answers_come_with_their_text_and_with_what_their_filters_could_not_read(
+    tmp_path: Path,
+) -> None:
+    filters = [
+        {"name": "strict-match", "filter": [{"function": "regex", "regex_pattern": "#### (\\d+)"}]},
+        {"name": "odd", "filter": [{"function": "regex", "fallback": "nothing"}, {"function": "take_first"}]},
+        {"name": "whole", "filter": [{"function": "take_first"}]},
+    ]
+    written = [("so #### 2", "2", "nothing"), ("who knows", "[invalid]", "7"), ("", "[invalid]", "nothing")]
+    samples = [
+        said(number, text, name, answer)
+        for number, (text, strict, odd) in enumerate(written)
+        for name, answer in (("strict-match", strict), ("odd", odd), ("whole", text))
+    ]
+    config = {"output_type": "generate_until", "filter_list": filters}
+    folder = write(tmp_path, samples, configs={"quiz": config})
+
+    (measurement,) = read_lm_eval(folder, "base", general)
+
+    assert [item.responses[0] for item in measurement.items] == [
+        {"text": "so #### 2", "unread": {"strict-match": False, "odd": True}},
+        {"text": "who knows", "unread": {"strict-match": True, "odd": False}},
+        {"text": "", "unread": {"strict-match": True, "odd": True}},
+    ]
+
+
+def test_a_choice_by_likelihood_has_written_nothing(tmp_path: Path) -> None:
+    (measurement,) = read_lm_eval(write(tmp_path, right(3, of=4)), "base", general)
+    assert {item.responses for item in measurement.items} == {()}

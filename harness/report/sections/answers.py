@@ -11,6 +11,7 @@ from harness.report import wording
 from harness.report.document import Block, Exchange, Exchanges, Fold, Heading, Section, Text
 from harness.report.facts import ReportFacts
 from harness.report.inert import cut
+from harness.report.sections.answer_form import LOST
 from harness.report.sections.noise import beyond_noise
 from harness.report.sections.tuning import FEW, shown_pairs, tuning_pairs
 
@@ -42,9 +43,13 @@ def _exchange(pair: Comparison, task: TaskFacts, flip: Flip) -> Exchange:
         answers=(
             ("expected", cut(flip.gold, _ANSWER_LIMIT)),
             (f"{base_mark} {pair.base}", cut(flip.base_answer, _ANSWER_LIMIT)),
-            (f"{tuned_mark} {pair.tuned}", cut(flip.tuned_answer, _ANSWER_LIMIT)),
+            (f"{tuned_mark} {pair.tuned}{_lost(flip)}", cut(flip.tuned_answer, _ANSWER_LIMIT)),
         ),
     )
+
+
+def _lost(flip: Flip) -> str:
+    return "" if flip.loss is None else f" · {LOST[flip.loss]}"
 
 
 def _where(task: TaskFacts, direction: Literal["loss", "win"]) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from harness.comparison.facts import Comparison, MetricFacts, TaskFacts
 from harness.experiment.metrics import Unit
+from harness.gate.endpoints import FORM
 from harness.gate.verdict import Endpoint, EndpointStatus
 from harness.report import wording
 from harness.report.document import Block, Bullets, Cell, Column, Fold, Heading, Row, Section, Table, Text
 from harness.report.facts import ReportFacts
 from harness.report.sections.divergence import divergence_blocks
 from harness.report.sections.forest import Endpoints, forest_picture
+from harness.report.sections.forgetting import forgetting_blocks
 from harness.report.sections.noise import beyond_noise
+from harness.report.sections.seeds import seeds_blocks
 from harness.report.sections.tuning import FEW, judgement_of, tuning_pairs
 from harness.statistics.estimates import Estimate
 
@@ -31,12 +34,15 @@ _COLUMNS = (
 
 
 def endpoints_of(facts: ReportFacts, pair: Comparison) -> Endpoints:
-    """The gate's rules on this pair by suite and task, each with whether it is advisory only."""
+    """The gate's rules on this pair by suite and task, each with whether it is advisory only.
+
+    Those on the form of answers are beside a task's own rule, and stand with the verdict.
+    """
     found: Endpoints = {}
     for judgement in facts.verdict.judgements:
         if (judgement.base, judgement.tuned) == (pair.base, pair.tuned):
             for advisory, endpoints in ((True, judgement.advisory), (False, judgement.endpoints)):
-                for each in endpoints:
+                for each in (rule for rule in endpoints if rule.rule != FORM):
                     key = (_AVERAGE, "") if each.rule == _AVERAGE else (each.suite, each.task)
                     found[key] = (each, advisory)
     return found
@@ -89,12 +95,15 @@ def _count(estimate: Estimate | None, n: int) -> Cell:
     return Cell(f"{estimate.n if estimate else n:,}", f"{clusters:,} clusters" if clusters else "")
 
 
-def _estimate_cells(unit: Unit, estimate: Estimate | None) -> tuple[Cell, Cell, Cell]:
+def _estimate_cells(
+    unit: Unit, estimate: Estimate | None, p_any: float | None = None
+) -> tuple[Cell, Cell, Cell]:
+    said = "" if p_any is None else f"p {wording.p_value(p_any)}"
     if estimate is None:
-        return (_DASH, _DASH, _DASH)
+        return (Cell(wording.NONE, said), _DASH, _DASH)
     low, high = estimate.interval90, estimate.interval95
     return (
-        Cell(wording.change(unit, estimate.value), wording.method(estimate)),
+        Cell(wording.change(unit, estimate.value), ", ".join(filter(None, [wording.method(estimate), said]))),
         Cell(wording.span(unit, low.low, low.high)),
         Cell(wording.span(unit, high.low, high.high)),
     )
@@ -122,7 +131,7 @@ def _metric_row(task: TaskFacts, name: str, endpoint: tuple[Endpoint, bool] | No
         _count(facts.difference, task.n),
         Cell(wording.level(facts.metric, facts.base)),
         Cell(wording.level(facts.metric, facts.tuned)),
-        *_estimate_cells(facts.metric.unit, facts.difference),
+        *_estimate_cells(facts.metric.unit, facts.difference, facts.p_any),
         _won_lost(task, facts),
         _DASH if margin is None else Cell(wording.change(facts.metric.unit, margin, signed=False)),
         _reading(task, facts, endpoint),
@@ -211,7 +220,7 @@ def pair_blocks(facts: ReportFacts, pair: Comparison) -> list[Block]:
     tasks, endpoints = comparable_tasks(pair), endpoints_of(facts, pair)
     picture = forest_picture(pair, tasks, endpoints)
     blocks: list[Block] = [*picture, _table(pair, tasks, endpoints), *_chance(pair, tasks)]
-    blocks += divergence_blocks(tasks)
+    blocks += [*seeds_blocks(pair), *forgetting_blocks(tasks), *divergence_blocks(tasks)]
     left_out = tuple(
         f"{task.suite} / {task.task}: {'; '.join(task.problems)}" for task in pair.tasks if task.problems
     )

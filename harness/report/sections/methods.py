@@ -12,6 +12,7 @@ from harness.report.document import Block, Cell, Column, Picture, Row, Section, 
 from harness.report.facts import ReportFacts
 from harness.report.pictures import file_name
 from harness.report.sections.divergence import divergences_of_all
+from harness.report.sections.exchange import exchange_blocks
 from harness.report.sections.pareto import pareto_sentences
 from harness.report.sections.tuning import (
     Measure,
@@ -205,7 +206,7 @@ def _plane(facts: ReportFacts, pairs: Sequence[Comparison], measure: Measure) ->
         Text(f"Against {base}: " * (len(points) > 1) + pareto_sentences([at_origin(base), *group]))
         for base, group in points.items()
     ]
-    return [picture, *said]
+    return [picture, *said, *exchange_blocks(pairs, measure)]
 
 
 def methods_section(facts: ReportFacts) -> Section | None:

@@ -102,6 +102,12 @@ _WORDS = (
         "○ not separated",
         "no rule judges this row; its 90 % interval contains zero, which is not proof of no change",
     ),
+    (
+        "p (below a difference)",
+        "how often so much would change, in either direction, if tuning changed nothing: exact McNemar for "
+        "right and wrong answers, an exact permutation where few scores changed, else the test behind the "
+        "interval; the gate does not read it",
+    ),
     ("▶ chosen", "the strength that the validation items chose; only the test items judge it"),
     (
         "dominated",

@@ -38,6 +38,12 @@ def judgement_of(facts: ReportFacts, pair: Comparison) -> Judgement | None:
     return next((each for each in facts.verdict.judgements if (each.base, each.tuned) == sides), None)
 
 
+def judged_pair(facts: ReportFacts, judgement: Judgement) -> Comparison | None:
+    """What a judgement is about; None where nothing is measured."""
+    sides = (judgement.base, judgement.tuned)
+    return next((each for each in facts.comparisons if (each.base, each.tuned) == sides), None)
+
+
 def training_of(facts: ReportFacts, name: str) -> Training | None:
     """The training run behind a configuration: all strengths of one family and seed share it."""
     own = configuration_of(facts, name)

@@ -19,7 +19,9 @@ from harness.report.document import (
     Text,
 )
 from harness.report.facts import ReportFacts
-from harness.report.sections.tuning import FEW, configuration_of, training_of
+from harness.report.sections.recommendation import recommendation
+from harness.report.sections.seeds import estimand
+from harness.report.sections.tuning import FEW
 
 _WORST_FIRST = (
     EndpointStatus.REGRESSED,
@@ -32,6 +34,7 @@ _RULES = {
     "max_drop_task": ("drop on a task", "above", -1),
     "max_drop_average": ("drop on the average", "above", -1),
     "max_bits_per_byte_increase": ("rise in bits per byte", "below", 1),
+    "max_format_drop": ("drop of answers in the asked form", "above", -1),
 }
 
 
@@ -113,55 +116,6 @@ def _has_rules(judgement: Judgement) -> bool:
     return judgement.verdict is not Verdict.NOT_COMPARABLE and bool(judgement.endpoints)
 
 
-def estimand(facts: ReportFacts) -> str:
-    """Whom the numbers are about: a training run is not its recipe, and a prompt was never trained."""
-    seeds: dict[str, set[int]] = {}
-    given: list[str] = []
-    for judgement in facts.verdict.judgements:
-        own, run = configuration_of(facts, judgement.tuned), training_of(facts, judgement.tuned)
-        if run is not None:
-            family = own.family if own is not None and own.family is not None else judgement.tuned
-            seeds.setdefault(family, set()).add(run.seed)
-        elif own is not None:
-            given.append(judgement.tuned)
-    once = [family for family, used in seeds.items() if len(used) == 1]
-    words = [_one_seed(once, {seed for family in once for seed in seeds[family]})] if once else []
-    words += [_seeds(family, used) for family, used in seeds.items() if len(used) > 1]
-    if given:
-        were, them = ("was", "it") if len(given) == 1 else ("were", "them")
-        words.append(
-            f"{wording.listed(given)} {were} not trained here: statements about {them} are about exactly "
-            "what was measured, and no seed plays a part."
-        )
-    return " ".join(words)
-
-
-def _one_seed(families: list[str], seeds: set[int]) -> str:
-    seed = f" (seed {min(seeds)})" if len(seeds) == 1 else ""
-    each, recipes = (
-        ("one training run", "its recipe")
-        if len(families) == 1
-        else (
-            "one training run each",
-            "their recipes",
-        )
-    )
-    return (
-        f"Every statement about {wording.listed(families)} is about {each}{seed}, not about {recipes}: "
-        "another seed makes other weights with other numbers. A claim about a recipe needs at least three "
-        "seeds."
-    )
-
-
-def _seeds(family: str, seeds: set[int]) -> str:
-    enough = "" if len(seeds) > 2 else " A claim about a recipe needs at least three seeds."
-    return (
-        f"{family} was trained with seeds {wording.listed([str(seed) for seed in sorted(seeds)])}: each "
-        "statement is about one of these runs, and its interval is about the items. How far the runs lie "
-        f"apart shows what another seed may change.{enough}"
-    )
-
-
 def _certifiable(facts: ReportFacts) -> str:
     """What the margins and the number of items can certify together."""
     policy = facts.policy
@@ -211,6 +165,9 @@ def verdict_section(facts: ReportFacts) -> Section:
     result = facts.verdict
     mark, tone = wording.VERDICTS[result.verdict]
     blocks: list[Block] = [Banner(mark, result.verdict.value, _sentence(result), tone, (_exit(result),))]
+    advice = recommendation(facts)
+    if advice:
+        blocks.append(Text(f"Recommendation: {advice}"))
     alone = len(result.judgements) == 1
     if not alone and result.judgements:
         blocks.append(Heading("Each tuned configuration (the worst decides)"))
