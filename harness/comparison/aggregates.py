@@ -137,16 +137,14 @@ def measured_interval95(measurement: Measurement, metric: str) -> Interval | Non
 @kept
 def column_of(measurement: Measurement, metric: str) -> Column:
     """The arrays of one metric; the labels of macro-F1 are the measurement's own list, or the gold ones."""
-    weights = field_of(measurement, "weights")
-    weighed = (
-        np.array(list(map(methodcaller("get", metric, 1.0), weights)), dtype=np.float64)
-        if any(weights)
-        else np.ones(len(weights))
-    )
+    weights, scores = field_of(measurement, "weights"), field_of(measurement, "scores")
+    weighed = np.ones(len(weights))
+    if any(weights):
+        weighed = np.fromiter(map(methodcaller("get", metric, 1.0), weights), np.float64, len(weights))
     nothing: Codes = np.empty(0, dtype=np.int64)
     if measurement.metrics[metric].aggregate != "macro_f1":
-        scores = np.array(list(map(itemgetter(metric), field_of(measurement, "scores"))), dtype=np.float64)
-        return Column(scores, weighed, clusters_of(measurement), nothing, nothing)
+        found = np.fromiter(map(itemgetter(metric), scores), np.float64, len(scores))
+        return Column(found, weighed, clusters_of(measurement), nothing, nothing)
     golds = field_of(measurement, "gold")
     labels = measurement.labels or tuple(sorted({gold for gold in golds if gold is not None}))
     code = {label: index for index, label in enumerate(labels)}
@@ -176,7 +174,7 @@ def clusters_of(measurement: Measurement, by_name: bool = False) -> Codes:
 def _clusters(measurement: Measurement, by_name: bool) -> Codes:
     items, clusters = field_of(measurement, "item"), field_of(measurement, "cluster")
     keys = items
-    if any(cluster is not None for cluster in clusters):
+    if clusters.count(None) < len(clusters):
         named = zip(items, clusters, strict=True)
         keys = [f"item {item}" if cluster is None else f"cluster {cluster}" for item, cluster in named]
     distinct = dict.fromkeys(keys)

@@ -18,7 +18,7 @@ from harness.statistics.estimates import Estimate
 from harness.statistics.linear import Floats
 from harness.statistics.means import mean_change, mean_difference
 from harness.statistics.seeds import over_seeds
-from harness.store.measurements import Item, Measurement
+from harness.store.measurements import Item, Measurement, kept
 
 PARSED = "parsed"
 _RIGHT = "accuracy"
@@ -35,8 +35,8 @@ def with_form(facts: TaskFacts, task: PairedTask, paired: Sequence[PairedTask], 
     if facts.problems or not _is_written(task):
         return facts
     form = FormFacts(
-        base=_rates(task.base.items, primary),
-        tuned=_rates(task.tuned.items, primary),
+        base=_rates_of(task.base, primary),
+        tuned=_rates_of(task.tuned, primary),
         parsed=_parsed_difference(task),
     )
     named = pair.likelihood.get((facts.suite, facts.task))
@@ -66,25 +66,39 @@ def form_over_seeds(runs: Sequence[PairedTask]) -> FormFacts | None:
     if base is not None and all(column is not None for column in tuned):
         changes = [mean_change(base, column) for column in tuned if column is not None]
         found = over_seeds(changes, clusters_of(runs[0].base), binary=True)
-    items = [item for run in runs for item in run.tuned.items]
     return FormFacts(
-        base=_rates(runs[0].base.items, primary),
-        tuned=_rates(items, primary),
+        base=_rates_of(runs[0].base, primary),
+        tuned=_rates([run.tuned for run in runs], primary),
         parsed=found if isinstance(found, Estimate) else None,
     )
 
 
 def _is_written(task: PairedTask) -> bool:
-    items = (*task.base.items, *task.tuned.items)
-    return bool(items) and all(_text(item) is not None for item in items)
+    return _writes(task.base) and _writes(task.tuned)
 
 
-def _rates(items: Sequence[Item], primary: str) -> FormRates:
+@kept
+def _writes(side: Measurement) -> bool:
+    return bool(side.items) and all(_text(item) is not None for item in side.items)
+
+
+@kept
+def _rates_of(side: Measurement, primary: str) -> FormRates:
+    return _rates([side], primary)
+
+
+def _rates(sides: Sequence[Measurement], primary: str) -> FormRates:
+    items = [item for side in sides for item in side.items]
     return FormRates(
         empty=sum(not (_text(item) or "").strip() for item in items) / len(items),
         truncated=_share([_truncated(item) for item in items]),
-        unparsed=_share([_unparsed(item, primary) for item in items]),
+        unparsed=_share([each for side in sides for each in _unread(side, primary)]),
     )
+
+
+@kept
+def _unread(side: Measurement, primary: str) -> list[bool | None]:
+    return [_unparsed(item, primary) for item in side.items]
 
 
 def _share(found: Sequence[bool | None]) -> float | None:
@@ -122,9 +136,10 @@ def _parsed_difference(task: PairedTask) -> Estimate | None:
     return difference if isinstance(difference, Estimate) else None
 
 
+@kept
 def _parsed(side: Measurement, primary: str) -> Floats | None:
     """1 for an answer that could be read, 0 for one that could not; None unless known of every item."""
-    unparsed = [_unparsed(item, primary) for item in side.items]
+    unparsed = _unread(side, primary)
     if any(each is None for each in unparsed):
         return None
     return np.array([not each for each in unparsed], dtype=np.float64)

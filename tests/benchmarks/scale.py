@@ -27,7 +27,9 @@ from harness.comparison.compare import compare
 from harness.comparison.facts import Comparison, Pair, Role
 from harness.experiment.metrics import METRICS, METRICS_OF_KIND
 from harness.experiment.schema import Gate
-from harness.gate.stored import judged
+from harness.gate.judge import gate, judge
+from harness.gate.stored import stored_comparisons
+from harness.gate.verdict import GateResult
 from harness.store.artifacts import Step, Store, step
 from harness.store.measurements import ITEMS_FILE, Measurement, Noise, measurement_record, read_measurement
 from harness.store.runs import RecordedPair, RunRecord
@@ -60,7 +62,12 @@ def _choice(world: np.random.Generator, tuning: np.random.Generator | None, item
         sure = np.clip(sure + tuning.normal(0, 0.05, items), 0, 1)
     return [
         {
-            "scores": {"accuracy": float(one), "accuracy_norm": float(one), "probability": likely},
+            "scores": {
+                "accuracy": float(one),
+                "accuracy_norm": float(one),
+                "probability": likely,
+                "brier": (1 - likely) ** 2,
+            },
             "gold": "B",
             "predicted": "B" if one else "D",
             "chance": 0.25,
@@ -94,7 +101,7 @@ def _label(world: np.random.Generator, tuning: np.random.Generator | None, items
         predicted = np.where(moved, tuning.integers(0, len(LABELS), items), predicted)
     return [
         {
-            "scores": {"accuracy": float(right == said), "probability": likely},
+            "scores": {"accuracy": float(right == said), "probability": likely, "brier": (1 - likely) ** 2},
             "gold": LABELS[right],
             "predicted": LABELS[said],
             "chance": 1 / len(LABELS),
@@ -209,6 +216,7 @@ def stored(facts: Comparison, store: Store) -> RecordedPair:
         differs_in="adapter",
         comparison=comparison.fingerprint,
         validation=None,
+        seeds=(),
     )
 
 
@@ -220,6 +228,10 @@ def compared(base: list[Measurement], name: str, items: int, store: Store, clock
     if facts.problems or any(task.problems for task in facts.tasks):
         raise SystemExit(f"the benchmark's own world is not comparable: {facts.problems}")
     return facts
+
+
+def _judged(record: RunRecord, store: Store) -> GateResult:
+    return gate([judge(each, Gate()) for each in stored_comparisons(record, store)], Gate())
 
 
 def figures(configurations: int, items: int, store: Store) -> Mapping[str, float]:
@@ -238,7 +250,7 @@ def figures(configurations: int, items: int, store: Store) -> Mapping[str, float
         provenance=(),
         versions=(),
     )
-    result = clock.timed("gate", lambda: judged(record, store, Gate()))
+    result = clock.timed("gate", lambda: _judged(record, store))
     print(f"{result.verdict.value}; {len(result.judgements)} judged")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"pairs": configurations * len(SHAPES) * items, **asdict(clock), "peak_bytes": peak}
