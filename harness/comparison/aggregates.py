@@ -16,7 +16,7 @@ from harness.experiment.metrics import Aggregate
 from harness.statistics.bootstrap import macro_f1, macro_f1_change, macro_f1_difference, macro_f1_interval
 from harness.statistics.estimates import Estimate, Interval, NoEstimate
 from harness.statistics.evidence import p_any
-from harness.statistics.linear import Change, Codes, Floats
+from harness.statistics.linear import Change, Codes, Floats, singletons
 from harness.statistics.means import is_binary, mean_change, mean_difference
 from harness.statistics.permutation import sign_flip_p
 from harness.statistics.rates import mean_interval, ratio_interval
@@ -149,8 +149,14 @@ def measured_interval95(measurement: Measurement, metric: str) -> Interval | Non
 @kept
 def column_of(measurement: Measurement, metric: str) -> Column:
     """The arrays of one metric; the labels of macro-F1 are the measurement's own list, or the gold ones."""
-    scores, weights = field_of(measurement, "scores"), field_of(measurement, "weights")
-    from_labels = measurement.metrics[metric].aggregate == "macro_f1"
+    weights, scores = field_of(measurement, "weights"), field_of(measurement, "scores")
+    weighed = np.ones(len(weights))
+    if any(weights):
+        weighed = np.fromiter(map(methodcaller("get", metric, 1.0), weights), np.float64, len(weights))
+    nothing: Codes = np.empty(0, dtype=np.int64)
+    if measurement.metrics[metric].aggregate != "macro_f1":
+        found = np.fromiter(map(itemgetter(metric), scores), np.float64, len(scores))
+        return Column(found, weighed, clusters_of(measurement), nothing, nothing)
     golds = field_of(measurement, "gold")
     labels = measurement.labels or tuple(sorted({gold for gold in golds if gold is not None}))
     code = {label: index for index, label in enumerate(labels)}
@@ -158,16 +164,13 @@ def column_of(measurement: Measurement, metric: str) -> Column:
     def codes(answers: Sequence[str | None]) -> Codes:
         return np.array([-1 if a is None else code.get(a, -1) for a in answers], dtype=np.int64)
 
-    nothing: Codes = np.empty(0, dtype=np.int64)
     return Column(
-        scores=np.array([] if from_labels else list(map(itemgetter(metric), scores)), dtype=np.float64),
-        weights=np.array(list(map(methodcaller("get", metric, 1.0), weights)), dtype=np.float64)
-        if any(weights)
-        else np.ones(len(weights)),
-        clusters=clusters_of(measurement, from_labels),
-        gold=codes(golds) if from_labels else nothing,
-        predicted=codes(field_of(measurement, "predicted")) if from_labels else nothing,
-        classes=len(labels) if from_labels else 0,
+        scores=np.array([], dtype=np.float64),
+        weights=weighed,
+        clusters=clusters_of(measurement, by_name=True),
+        gold=codes(golds),
+        predicted=codes(field_of(measurement, "predicted")),
+        classes=len(labels),
     )
 
 
@@ -183,9 +186,11 @@ def clusters_of(measurement: Measurement, by_name: bool = False) -> Codes:
 def _clusters(measurement: Measurement, by_name: bool) -> Codes:
     items, clusters = field_of(measurement, "item"), field_of(measurement, "cluster")
     keys = items
-    if any(cluster is not None for cluster in clusters):
+    if clusters.count(None) < len(clusters):
         named = zip(items, clusters, strict=True)
         keys = [f"item {item}" if cluster is None else f"cluster {cluster}" for item, cluster in named]
     distinct = dict.fromkeys(keys)
+    if len(distinct) == len(keys) and not by_name:
+        return singletons(len(keys))
     code = {key: number for number, key in enumerate(sorted(distinct) if by_name else distinct)}
     return np.array([code[key] for key in keys], dtype=np.int64)

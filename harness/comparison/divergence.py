@@ -11,7 +11,7 @@ from harness.comparison.facts import DivergenceFacts
 from harness.statistics.estimates import Interval
 from harness.statistics.rates import ratio_interval
 from harness.statistics.ratio import weighted_ratio
-from harness.store.measurements import Measurement
+from harness.store.measurements import Measurement, field_of
 
 
 def divergence_facts(tuned: Measurement) -> tuple[DivergenceFacts | None, str | None]:
@@ -19,7 +19,7 @@ def divergence_facts(tuned: Measurement) -> tuple[DivergenceFacts | None, str | 
 
     A document without one would count as unchanged if it were left out, so one is enough for a reason.
     """
-    found = [item.divergence for item in tuned.items if item.divergence is not None]
+    found = [divergence for divergence in field_of(tuned, "divergence") if divergence is not None]
     if not found:
         return None, None
     lacking = len(tuned.items) - len(found)

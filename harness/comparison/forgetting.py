@@ -15,6 +15,7 @@ from harness.statistics.forgetting import beyond_chance, retained, retention, re
 from harness.statistics.linear import Floats
 from harness.statistics.means import is_binary
 from harness.statistics.seeds import over_seeds
+from harness.store.measurements import field_of
 
 
 def forgetting_facts(runs: Sequence[PairedTask], facts: MetricFacts) -> ForgettingFacts | None:
@@ -27,7 +28,7 @@ def forgetting_facts(runs: Sequence[PairedTask], facts: MetricFacts) -> Forgetti
         return None
     base = column_of(runs[0].base, metric.name)
     tuned = [column_of(run.tuned, metric.name) for run in runs]
-    chances = np.array([item.chance for item in runs[0].base.items], dtype=np.float64)
+    chances = np.array(field_of(runs[0].base, "chance"), dtype=np.float64)
     return ForgettingFacts(**_flips(base, tuned, chances), **_retention(facts, base, tuned, chances))
 
 

@@ -6,9 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, compress, repeat
-from operator import contains, methodcaller, not_
+from itertools import chain
+from operator import methodcaller
 
+from harness.comparison.aggregates import column_of
 from harness.comparison.facts import DiffersIn, Pair
 from harness.store.measurements import Item, Measurement, TaskKey, field_of, kept
 
@@ -101,6 +102,11 @@ def _ordered(tuned: Measurement, base: Measurement) -> Measurement:
 
 
 @kept
+def _names(side: Measurement) -> frozenset[str]:
+    return frozenset(field_of(side, "item"))
+
+
+@kept
 def _by_item(measurement: Measurement) -> dict[str, Item]:
     return dict(zip(field_of(measurement, "item"), measurement.items, strict=True))
 
@@ -120,12 +126,16 @@ def _item_problems(base: Measurement, tuned: Measurement, pair: Pair) -> Iterato
     """Missing, unmatched and unequal items. Missing is not zero: one of them is enough."""
     for name, side in ((pair.base, base), (pair.tuned, tuned)):
         yield from _side_problems(side, name)
-    before, after = _by_item(base), _by_item(tuned)
-    for name, lacking in ((pair.tuned, before.keys() - after), (pair.base, after.keys() - before)):
+    before, after = _names(base), _names(tuned)
+    for name, lacking in ((pair.tuned, before - after), (pair.base, after - before)):
         if lacking:
             yield f"{name} has no {_several(sorted(lacking))}"
     asked = () if pair.differs_in in _OTHER_PROMPTS else ("prompt_hash",)
+    in_order = field_of(base, "item") == field_of(tuned, "item")
     for what in (*asked, "gold", "cluster", "slices", "chance", "weights"):
+        # Whole columns first: as a rule they are equal.
+        if in_order and field_of(base, what) == field_of(tuned, what):
+            continue
         unequal = _unequal(base, tuned, what)
         if unequal:
             yield f"{what} differs on {_several(unequal)}"
@@ -135,9 +145,7 @@ def _item_problems(base: Measurement, tuned: Measurement, pair: Pair) -> Iterato
 
 
 def _unequal(base: Measurement, tuned: Measurement, what: str) -> list[str]:
-    """The common items that differ in it. Whole columns first: as a rule they are equal."""
-    if all(field_of(base, name) == field_of(tuned, name) for name in ("item", what)):
-        return []
+    """The common items that differ in it."""
     before, after = _by_item(base), _by_item(tuned)
     common = [key for key in before if key in after]
     return [key for key in common if getattr(before[key], what) != getattr(after[key], what)]
@@ -147,11 +155,12 @@ def _unequal(base: Measurement, tuned: Measurement, what: str) -> list[str]:
 def _side_problems(side: Measurement, name: str) -> tuple[str, ...]:
     items, missing = field_of(side, "item"), field_of(side, "missing")
     problems = [] if items else [f"no items are measured for {name}"]
-    twice = [key for key, count in Counter(items).items() if count > 1]
-    if twice:
+    if len(_names(side)) < len(items):
+        twice = [key for key, count in Counter(items).items() if count > 1]
         problems.append(f"{name} has {_several(twice)} more than once")
-    unscored = {item: why for item, why in zip(items, missing, strict=True) if why is not None}
-    if unscored:
+    unscored = {}
+    if missing.count(None) < len(missing):
+        unscored = {item: why for item, why in zip(items, missing, strict=True) if why is not None}
         problems.append(f"{name} could not score {_several(list(unscored))}: {next(iter(unscored.values()))}")
     for key, metric in side.metrics.items():
         without = [item for item in _without(side, key) if item not in unscored]
@@ -162,11 +171,15 @@ def _side_problems(side: Measurement, name: str) -> tuple[str, ...]:
 
 def _without(side: Measurement, metric: str) -> list[str]:
     """Items that have nothing to compute this metric of."""
+    items = field_of(side, "item")
     if side.metrics[metric].aggregate == "macro_f1":
-        held = [gold is not None for gold in field_of(side, "gold")]
-    else:
-        held = list(map(contains, field_of(side, "scores"), repeat(metric)))
-    return [] if all(held) else list(compress(field_of(side, "item"), map(not_, held)))
+        return [item for item, gold in zip(items, field_of(side, "gold"), strict=True) if gold is None]
+    try:
+        column_of(side, metric)  # quicker than to look, and asked for later
+    except KeyError:
+        scores = field_of(side, "scores")
+        return [item for item, held in zip(items, scores, strict=True) if metric not in held]
+    return []
 
 
 @kept

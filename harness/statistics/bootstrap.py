@@ -147,7 +147,7 @@ def macro_f1_change(gold: Codes, base: Codes, tuned: Codes, classes: int) -> Cha
 
 
 def _influences(gold: Codes, predicted: Codes, classes: int) -> Floats:
-    hits, named = np.split(_class_counts(gold, predicted, classes), 2, axis=1)
+    hits, named = np.split(_class_counts(gold, predicted, classes).astype(np.float64), 2, axis=1)
     total = named.sum(axis=0)
     safe = np.where(total > 0, total, 1.0)
     scores = 2.0 * hits.sum(axis=0) / safe
