@@ -78,8 +78,13 @@ def _is_written(task: PairedTask) -> bool:
 
 
 @kept
+def _texts(side: Measurement) -> list[str | None]:
+    return [_text(item) for item in side.items]
+
+
+@kept
 def _writes(side: Measurement) -> bool:
-    return bool(side.items) and all(_text(item) is not None for item in side.items)
+    return bool(side.items) and _text(side.items[0]) is not None and None not in _texts(side)
 
 
 @kept
@@ -90,7 +95,7 @@ def _rates_of(side: Measurement, primary: str) -> FormRates:
 def _rates(sides: Sequence[Measurement], primary: str) -> FormRates:
     items = [item for side in sides for item in side.items]
     return FormRates(
-        empty=sum(not (_text(item) or "").strip() for item in items) / len(items),
+        empty=sum(not (text or "").strip() for side in sides for text in _texts(side)) / len(items),
         truncated=_share([_truncated(item) for item in items]),
         unparsed=_share([each for side in sides for each in _unread(side, primary)]),
     )
