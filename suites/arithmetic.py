@@ -35,7 +35,7 @@ def _row(template: Template, way: dict[str, int]) -> Row:
     near = (right + miss for miss in NEAR_MISSES)
     alike = [str(wrong) for wrong in near if wrong > 0 and len(str(wrong)) == len(str(right))]
     prompt = template["text"].format(**way)
-    row: Row = {"template": template["id"], "prompt": prompt}
+    row: Row = {"template": template["id"], "operation": template["operation"], "prompt": prompt}
     return row | with_choices(str(right), shuffled(alike, prompt)[:3], prompt)
 
 

@@ -78,7 +78,8 @@ def _row(country: Place, about: str, prompt: str, right: str, wrong: Iterable[st
     distinct = [choice for choice in dict.fromkeys(wrong) if choice != right][:3]
     if len(distinct) == 3:
         name = f"{about}-{country['iso']}"
-        yield {"id": name, "prompt": prompt, "country": country["name"]} | with_choices(right, distinct, name)
+        row: Row = {"id": name, "about": about, "prompt": prompt, "country": country["name"]}
+        yield row | with_choices(right, distinct, name)
 
 
 def _city(country: Place) -> Iterator[Row]:

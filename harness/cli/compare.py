@@ -20,6 +20,7 @@ from harness.experiment.load import load_experiments
 from harness.experiment.schema import Gate, LoadedExperiment
 from harness.gate.formats import as_json
 from harness.gate.judge import gate, judge
+from harness.gate.policy import unfit
 from harness.gate.stored import stored_comparisons, stored_run
 from harness.report.inert import visible
 
@@ -65,13 +66,16 @@ def _of_experiment(experiment: Path, overrides: tuple[str, ...], store: Path | N
         record = stored_run(loaded, opened)
         if len(experiments) > 1:
             console.rule(loaded.experiment.name, align="left")
-        for comparison in stored_comparisons(record, opened):
+        for comparison in stored_comparisons(record, opened, loaded.experiment.gate):
             _show(comparison, console)
 
     return for_each(experiments, show)
 
 
 def _judged(comparison: Comparison, policy: Gate, as_document: bool, has_domain: bool) -> int:
+    useless = unfit(policy, comparison)
+    if useless:
+        raise UsageError(f"--set: {useless[0]}")
     result = gate([judge(comparison, policy)], policy)
     if as_document:
         click.echo(as_json(result), nl=False)

@@ -13,7 +13,9 @@ from harness.experiment.schema import LoadedExperiment
 from harness.gate.formats import as_json, several_as_json
 from harness.gate.judge import gate, worst
 from harness.gate.stored import judged, stored_run
-from harness.gate.verdict import EndpointStatus, GateResult
+from harness.gate.verdict import Endpoint, EndpointStatus, GateResult
+from harness.gate.wording import place
+from harness.report.inert import visible
 
 MARKS = {
     EndpointStatus.IMPROVED: "▲",
@@ -36,13 +38,14 @@ def command(experiment: Path, overrides: tuple[str, ...], store: Path | None, fo
     experiments = load_experiments(experiment, overrides, judging=True)
     if len(experiments) == 1:
         result = _judged(experiments[0], store)
-        click.echo(as_json(result) if form == "json" else as_text(result), nl=False)
+        click.echo(as_json(result) if form == "json" else visible(as_text(result)), nl=False)
         return result.exit_code
     results = {loaded.experiment.name: _judged_if_measured(loaded, store) for loaded in experiments}
     if form == "json":
         click.echo(several_as_json(results), nl=False)
     else:
-        click.echo("\n".join(f"{name}: {as_text(result)}" for name, result in results.items()), nl=False)
+        texts = (f"{name}: {as_text(result)}" for name, result in results.items())
+        click.echo(visible("\n".join(texts)), nl=False)
     return worst(list(results.values())).exit_code
 
 
@@ -64,13 +67,19 @@ def as_text(result: GateResult) -> str:
     lines = [result.sentence, ""]
     for judgement in result.judgements:
         lines.append(f"{judgement.tuned} against {judgement.base}: {judgement.verdict.value}")
-        for endpoint in judgement.endpoints:
+        for endpoint in (*judgement.endpoints, *judgement.slices):
             scale, unit = (100, "pp") if endpoint.unit == "rate" else (100, "%")
             lines.append(
                 f"  {MARKS[endpoint.status]} {endpoint.status.value:<12} {endpoint.rule:<28} "
                 f"{endpoint.suite}/{endpoint.task:<14} {endpoint.value * scale:+6.2f} {unit} "
                 f"[{endpoint.low * scale:+.2f} … {endpoint.high * scale:+.2f}], "
-                f"limit {endpoint.limit * scale:+.2f}"
+                f"limit {endpoint.limit * scale:+.2f}" + _beside(endpoint)
             )
         lines += [f"  ⊘ {reason}" for reason in judgement.reasons]
     return "\n".join(lines) + "\n"
+
+
+def _beside(endpoint: Endpoint) -> str:
+    """What is said only where it is not as everywhere."""
+    tier = "" if endpoint.tier == "critical" else f", {endpoint.tier}"
+    return tier if endpoint.slice is None else f"{tier}, {place(endpoint)}"

@@ -85,16 +85,40 @@ def policy_of(settings: Sequence[str]) -> Gate:
     values: dict[str, Any] = {}
     for setting in settings:
         name, _, written = setting.partition("=")
-        key = name.strip().removeprefix("gate.")
-        if not name.strip().startswith("gate.") or key not in Gate.model_fields or key == "tuned":
+        key, *below = _keys(name)
+        if key not in Gate.model_fields or key == "tuned" or (below and key != "task"):
             known = ", ".join(f"gate.{each}" for each in Gate.model_fields if each != "tuned")
             raise UsageError(f"--set {setting}: of two folders of results only the gate can be set: {known}")
         try:
-            values[key] = tomllib.loads(f"value = {written}")["value"]
+            value = tomllib.loads(f"value = {written}")["value"]
         except tomllib.TOMLDecodeError:
-            values[key] = written.strip()
+            value = written.strip()
+        _put(values, [key, *below], value)
     try:
         return Gate.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"--set gate.{first['loc'][0]}: {first['msg']}") from error
+        raise UsageError(f"--set gate.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _keys(name: str) -> list[str]:
+    """The parts of `gate.key` or `gate.task."suite/task".key` after the first; [""] where it is neither."""
+    try:
+        table = tomllib.loads(f"{name} = 0")
+    except tomllib.TOMLDecodeError:
+        return [""]
+    parts = []
+    while isinstance(table, dict) and table:
+        (part, table), *_ = table.items()
+        parts.append(part)
+    return parts[1:] if parts[0] == "gate" and len(parts) > 1 else [""]
+
+
+def _put(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set the value in a table of tables, beside what is there."""
+    *tables, last = path
+    for part in tables:
+        held = values.get(part)
+        values[part] = held if isinstance(held, dict) else {}
+        values = values[part]
+    values[last] = value

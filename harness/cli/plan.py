@@ -97,11 +97,12 @@ def _power(experiment: PlannedExperiment, named: bool) -> Iterator[tuple[str, st
     for each in experiment.prospects:
         if each.impossible:
             yield f"⚠ {prefix}the gate cannot be passed: {each.place}: {each.impossible}", "bold red"
-        elif each.certifies is not None and each.passes is not None:
+        elif each.certifies is not None:
             told = f"certifies drops above {size('rate', each.certifies)}, limit "
             limit = size("rate", each.limit)
             style = "" if each.certifies <= each.limit else "yellow"
-            yield f"{prefix}{each.place}: {each.items:,} items, {told}{limit}", style
+            beside = "" if each.tier == "critical" else f", {each.tier}"
+            yield f"{prefix}{each.place}: {each.items:,} items, {told}{limit}{beside}", style
         if each.caution:
             yield f"· {prefix}{each.place}: {each.caution}", ""
     if any(each.passes is not None for each in experiment.prospects):

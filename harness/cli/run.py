@@ -83,7 +83,7 @@ def _close(console: Console, outcome: Outcome, report: Path, following: str) -> 
     )
     console.print(Panel(text, title=title, border_style=STYLE[verdict]))
     if following and not sys.stdout.isatty():
-        print(outcome.result.sentence)
+        print(visible(outcome.result.sentence))
 
 
 def _shown(path: Path) -> Path:

@@ -17,7 +17,7 @@ from harness.statistics.bootstrap import macro_f1, macro_f1_change, macro_f1_dif
 from harness.statistics.estimates import Estimate, Interval, NoEstimate
 from harness.statistics.evidence import p_any
 from harness.statistics.linear import Change, Codes, Floats, singletons
-from harness.statistics.means import mean_change, mean_difference
+from harness.statistics.means import is_binary, mean_change, mean_difference
 from harness.statistics.permutation import sign_flip_p
 from harness.statistics.rates import mean_interval, ratio_interval
 from harness.statistics.ratio import (
@@ -28,6 +28,7 @@ from harness.statistics.ratio import (
     weighted_deviation,
     weighted_ratio,
 )
+from harness.statistics.seeds import over_seeds
 from harness.store.measurements import Measurement, field_of, kept
 
 
@@ -112,11 +113,22 @@ AGGREGATIONS: dict[Aggregate, Aggregation] = {
 }
 
 
+def difference_of(aggregate: Aggregate, base: Column, runs: Sequence[Column]) -> Estimate | NoEstimate:
+    """Of one tuned configuration; or of a recipe, from the columns of its several runs."""
+    aggregation = AGGREGATIONS[aggregate]
+    if len(runs) == 1:
+        return aggregation.difference(base, runs[0])
+    binary = aggregate == "mean" and all(is_binary(column.scores) for column in (base, *runs))
+    return over_seeds([aggregation.change(base, run) for run in runs], base.clusters, binary)
+
+
 def any_difference(
-    aggregate: Aggregate, base: Column, tuned: Column, difference: Estimate | NoEstimate
+    aggregate: Aggregate, base: Column, runs: Sequence[Column], difference: Estimate | NoEstimate
 ) -> float | None:
-    """Two-sided p of "nothing changed": exact for means of which few draws changed, else the estimate's."""
-    exact = sign_flip_p(base.scores, tuned.scores, base.clusters) if aggregate == "mean" else None
+    """Two-sided p of "nothing changed": of one configuration exact for means of which few draws changed, else
+    the estimate's."""
+    alone = aggregate == "mean" and len(runs) == 1
+    exact = sign_flip_p(base.scores, runs[0].scores, base.clusters) if alone else None
     if exact is not None:
         return exact
     return p_any(difference) if isinstance(difference, Estimate) else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from harness.statistics.estimates import Estimate
 from harness.statistics.linear import Floats
 from harness.statistics.means import mean_change, mean_difference
 from harness.statistics.seeds import over_seeds
-from harness.store.measurements import Item, Measurement, kept
+from harness.store.measurements import Item, Measurement, field_of, kept
 
 PARSED = "parsed"
 _RIGHT = "accuracy"
@@ -26,23 +27,22 @@ _RIGHT = "accuracy"
 _Losses = Mapping[str, Loss]
 
 
-def with_form(facts: TaskFacts, task: PairedTask, paired: Sequence[PairedTask], pair: Pair) -> TaskFacts:
+def with_form(
+    facts: TaskFacts, runs: Sequence[PairedTask], paired: Sequence[PairedTask], pair: Pair
+) -> TaskFacts:
     """The task's facts with those about its written answers; as they are where nothing is written.
+
+    Of a recipe: means over its runs; what a lost answer lost is each run's own.
 
     paired: all tasks of the pair, among them the one that scores the same items by likelihood
     """
-    primary = task.base.primary
-    if facts.problems or not _is_written(task):
+    if facts.problems or not all(map(_is_written, runs)):
         return facts
-    form = FormFacts(
-        base=_rates_of(task.base, primary),
-        tuned=_rates_of(task.tuned, primary),
-        parsed=_parsed_difference(task),
-    )
+    form = _form(runs)
     named = pair.likelihood.get((facts.suite, facts.task))
-    if named is None:
+    if named is None or pair.seeds:
         return facts.model_copy(update={"form": form})
-    losses, why_not = _losses(task, named, paired)
+    losses, why_not = _losses(runs[0], named, paired)
     if losses is None:
         return facts.model_copy(update={"form": form.model_copy(update={"no_losses": why_not})})
     counts = Counter(losses.values())
@@ -50,72 +50,54 @@ def with_form(facts: TaskFacts, task: PairedTask, paired: Sequence[PairedTask], 
         likelihood=named, format=counts["format"], ability=counts["ability"], both=counts["both"]
     )
     flips = facts.flips
-    if primary == _RIGHT:
+    if facts.primary == _RIGHT:
         flips = tuple(flip.model_copy(update={"loss": losses.get(flip.item)}) for flip in flips)
     return facts.model_copy(update={"form": form.model_copy(update={"losses": counted}), "flips": flips})
 
 
-def form_over_seeds(runs: Sequence[PairedTask]) -> FormFacts | None:
-    """Of a recipe: means over its runs, and what reading the answers lost under them. Labels of single losses
-    are each run's own."""
-    if not all(_is_written(run) for run in runs):
-        return None
-    primary = runs[0].base.primary
-    base, *tuned = (_parsed(side, primary) for side in (runs[0].base, *(run.tuned for run in runs)))
-    found = None
-    if base is not None and all(column is not None for column in tuned):
-        changes = [mean_change(base, column) for column in tuned if column is not None]
-        found = over_seeds(changes, clusters_of(runs[0].base), binary=True)
+def _form(runs: Sequence[PairedTask]) -> FormFacts:
+    rates = [_rates(run.tuned) for run in runs]
     return FormFacts(
-        base=_rates_of(runs[0].base, primary),
-        tuned=_rates([run.tuned for run in runs], primary),
-        parsed=found if isinstance(found, Estimate) else None,
+        base=_rates(runs[0].base),
+        tuned=FormRates(
+            empty=fmean(each.empty for each in rates),
+            truncated=_mean([each.truncated for each in rates]),
+            unparsed=_mean([each.unparsed for each in rates]),
+        ),
+        parsed=_parsed_difference(runs),
     )
 
 
 def _is_written(task: PairedTask) -> bool:
-    return _writes(task.base) and _writes(task.tuned)
+    return _texts(task.base) is not None and _texts(task.tuned) is not None
 
 
 @kept
-def _texts(side: Measurement) -> list[str | None]:
-    return [_text(item) for item in side.items]
-
-
-@kept
-def _writes(side: Measurement) -> bool:
-    return bool(side.items) and _text(side.items[0]) is not None and None not in _texts(side)
-
-
-@kept
-def _rates_of(side: Measurement, primary: str) -> FormRates:
-    return _rates([side], primary)
-
-
-def _rates(sides: Sequence[Measurement], primary: str) -> FormRates:
-    items = [item for side in sides for item in side.items]
+def _rates(side: Measurement) -> FormRates:
+    texts = _texts(side) or []
     return FormRates(
-        empty=sum(not (text or "").strip() for side in sides for text in _texts(side)) / len(items),
-        truncated=_share([_truncated(item) for item in items]),
-        unparsed=_share([each for side in sides for each in _unread(side, primary)]),
+        empty=sum(not text.strip() for text in texts) / len(texts),
+        truncated=_mean([_truncated(item) for item in side.items]),
+        unparsed=_mean(_unparsed(side)),
     )
 
 
-@kept
-def _unread(side: Measurement, primary: str) -> list[bool | None]:
-    return [_unparsed(item, primary) for item in side.items]
-
-
-def _share(found: Sequence[bool | None]) -> float | None:
-    """Of all items; None where one of them is not known."""
+def _mean(found: Sequence[float | None]) -> float | None:
+    """Of flags the share that is set; None where one of them is not known."""
     known = [each for each in found if each is not None]
     return sum(known) / len(known) if len(known) == len(found) else None
 
 
-def _text(item: Item) -> str | None:
-    """What was written; None where the model only read."""
-    text = item.responses[0].get("text") if item.responses else None
-    return text if isinstance(text, str) else None
+@kept
+def _texts(side: Measurement) -> list[str] | None:
+    """What was written to each item; None where the model only read, or there are no items."""
+    texts: list[str] = []
+    for responses in field_of(side, "responses"):
+        text = responses[0].get("text") if responses else None
+        if not isinstance(text, str):
+            return None
+        texts.append(text)
+    return texts or None
 
 
 def _truncated(item: Item) -> bool | None:
@@ -123,31 +105,42 @@ def _truncated(item: Item) -> bool | None:
     return cut if isinstance(cut, bool) else None
 
 
-def _unparsed(item: Item, primary: str) -> bool | None:
+@kept
+def _unparsed(side: Measurement) -> list[bool | None]:
     """Whether no answer could be read: by the task's own metric, or by the primary metric's filter."""
-    if PARSED in item.scores:
-        return item.scores[PARSED] == 0.0
+    return [
+        item.scores[PARSED] == 0.0 if PARSED in item.scores else _unread(item, side.primary)
+        for item in side.items
+    ]
+
+
+def _unread(item: Item, primary: str) -> bool | None:
     unread = item.responses[0].get("unread") or {}
     found = unread.get(primary.partition(",")[2]) if "," in primary else next(iter(unread.values()), None)
     return found if isinstance(found, bool) else None
 
 
-def _parsed_difference(task: PairedTask) -> Estimate | None:
+def _parsed_difference(runs: Sequence[PairedTask]) -> Estimate | None:
     """Paired, tuned - base; None where it is not known of every item or has no interval."""
-    base, tuned = (_parsed(side, task.base.primary) for side in (task.base, task.tuned))
-    if base is None or tuned is None:
+    base = _parsed(runs[0].base)
+    tuned = [column for run in runs if (column := _parsed(run.tuned)) is not None]
+    if base is None or len(tuned) < len(runs):
         return None
-    difference = mean_difference(base, tuned, clusters_of(task.base))
+    clusters = clusters_of(runs[0].base)
+    difference = (
+        mean_difference(base, tuned[0], clusters)
+        if len(runs) == 1
+        else over_seeds([mean_change(base, column) for column in tuned], clusters, binary=True)
+    )
     return difference if isinstance(difference, Estimate) else None
 
 
-@kept
-def _parsed(side: Measurement, primary: str) -> Floats | None:
+def _parsed(side: Measurement) -> Floats | None:
     """1 for an answer that could be read, 0 for one that could not; None unless known of every item."""
-    unparsed = _unread(side, primary)
-    if any(each is None for each in unparsed):
+    unparsed = _unparsed(side)
+    if None in unparsed:
         return None
-    return np.array([not each for each in unparsed], dtype=np.float64)
+    return 1.0 - np.array(unparsed, dtype=np.float64)
 
 
 def _losses(task: PairedTask, named: str, paired: Sequence[PairedTask]) -> tuple[_Losses | None, str | None]:

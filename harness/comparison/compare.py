@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from harness.comparison.answer_form import with_form
 from harness.comparison.differences import task_facts
-from harness.comparison.facts import Comparison, Pair, SuiteFacts, TaskFacts
+from harness.comparison.facts import Comparison, Pair, Role, SuiteFacts, TaskFacts
 from harness.comparison.pairing import PairedTask, pair_problems, pair_tasks
-from harness.comparison.recipe import recipe_facts
 from harness.statistics.distributions import two_sided
 from harness.statistics.estimates import Estimate, negated
 from harness.statistics.linear import FEWEST_CHANGED, t_interval
@@ -47,7 +46,7 @@ def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pai
             "tasks": tasks,
             "general_average": average_difference(general),
             "general_noise": average_noise(general),
-            "suites": tuple(_suite_facts(suite, tasks, pair) for suite in pair.roles),
+            "suites": tuple(suite_facts(suite, role, tasks) for suite, role in pair.roles.items()),
         }
     )
 
@@ -67,17 +66,16 @@ def _by_task(paired: Sequence[PairedTask]) -> list[list[PairedTask]]:
 
 
 def _facts_of_task(runs: Sequence[PairedTask], paired: Sequence[PairedTask], pair: Pair) -> TaskFacts:
-    if pair.seeds:
-        return recipe_facts(runs, pair)
-    return with_form(task_facts(runs[0], pair), runs[0], paired, pair)
+    return with_form(task_facts(runs, pair), runs, paired, pair)
 
 
-def _suite_facts(suite: str, tasks: Sequence[TaskFacts], pair: Pair) -> SuiteFacts:
+def suite_facts(suite: str, role: Role, tasks: Sequence[TaskFacts]) -> SuiteFacts:
+    """The suite's average over those of all tasks that are its own."""
     within = [task for task in tasks if task.suite == suite]
     return SuiteFacts(
         suite=suite,
-        role=pair.roles[suite],
-        tasks=tuple(task.task for task in _averaged(within)),
+        role=role,
+        tasks=tuple(task.task for task in averaged(within)),
         average=average_difference(within),
     )
 
@@ -90,7 +88,7 @@ def average_difference(tasks: Sequence[TaskFacts]) -> Estimate | None:
     share, so theirs is that of the average under each seed. None when there is no such task, or one of them
     has no estimate: an average over the rest would be another question.
     """
-    estimates = [_gain(task) for task in _averaged(tasks)]
+    estimates = [_gain(task) for task in averaged(tasks)]
     known = [estimate for estimate in estimates if estimate is not None]
     if not known or len(known) < len(estimates):
         return None
@@ -107,7 +105,7 @@ def average_difference(tasks: Sequence[TaskFacts]) -> Estimate | None:
         interval90=t_interval(value, error, degrees, 0.90),
         interval95=t_interval(value, error, degrees, 0.95),
         method="crossed" if crossed else "normal",
-        n=sum(task.n for task in _averaged(tasks)),
+        n=sum(task.n for task in averaged(tasks)),
         standard_error=error,
         degrees_of_freedom=degrees,
         seeds=parts,
@@ -124,14 +122,14 @@ def _gain(task: TaskFacts) -> Estimate | None:
 
 def average_noise(tasks: Sequence[TaskFacts]) -> float | None:
     """Deviation of the same average that numerics alone explain; None where that of a task is not known."""
-    noises = [task.noise.deviation if task.noise else None for task in _averaged(tasks)]
+    noises = [task.noise.deviation if task.noise else None for task in averaged(tasks)]
     known = [noise for noise in noises if noise is not None]
     if not known or len(known) < len(noises):
         return None
     return math.sqrt(sum(noise**2 for noise in known)) / len(known)
 
 
-def _averaged(tasks: Sequence[TaskFacts]) -> list[TaskFacts]:
+def averaged(tasks: Iterable[TaskFacts]) -> list[TaskFacts]:
     """Gated tasks with a rate as primary. One with problems stays in, and so makes the average None.
 
     Written answers to the items of another task stay out: the average takes its tasks for independent.

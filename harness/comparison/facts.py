@@ -182,6 +182,34 @@ class ForgettingFacts(_Fact):
     note: str | None = None
 
 
+class SliceFacts(_Fact):
+    """The items of a task with one value of one field, in the task's primary metric. `value` is hostile text.
+
+    difference:   None where the slice is too small for one, and `reason` says why
+    wins, losses: items whose binary primary score changed; None where it is not binary
+    p_adjusted:   two-sided p of "nothing changed", after Benjamini and Hochberg over the task's slices
+    """
+
+    value: str
+    n: int
+    base: float
+    tuned: float
+    difference: Estimate | None = None
+    reason: str | None = None
+    wins: int | None = None
+    losses: int | None = None
+    p_adjusted: float | None = None
+
+
+class SlicedField(_Fact):
+    """One field and its most frequent values, the largest slice first, with how many values are left out."""
+
+    field: str
+    values: tuple[SliceFacts, ...]
+    left_out_values: int = 0
+    left_out_items: int = 0
+
+
 class TaskFacts(_Fact):
     """One task on both sides. `problems` non-empty: not comparable, and `metrics` is empty.
 
@@ -200,7 +228,8 @@ class TaskFacts(_Fact):
     certifiable_margin: smallest drop the items can exclude with 80 % power, in the primary metric's unit
     alarms:             what no margin excuses: non-finite scores, nothing but empty generations
     likelihood:         the task of the suite that scores by likelihood the items that are written here
-    gated:              False for tasks that the suite declares advisory
+    gated:              False for tasks that the suite (or the gate's policy) declares advisory
+    slices:             the same difference on parts of the task, for each field that the suite names
     """
 
     suite: str
@@ -227,6 +256,7 @@ class TaskFacts(_Fact):
     alarms: tuple[str, ...] = ()
     likelihood: str | None = None
     gated: bool = True
+    slices: tuple[SlicedField, ...] = ()
 
 
 class SuiteFacts(_Fact):

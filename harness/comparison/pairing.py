@@ -132,7 +132,7 @@ def _item_problems(base: Measurement, tuned: Measurement, pair: Pair) -> Iterato
             yield f"{name} has no {_several(sorted(lacking))}"
     asked = () if pair.differs_in in _OTHER_PROMPTS else ("prompt_hash",)
     in_order = field_of(base, "item") == field_of(tuned, "item")
-    for what in (*asked, "gold", "cluster", "chance", "weights"):
+    for what in (*asked, "gold", "cluster", "slices", "chance", "weights"):
         # Whole columns first: as a rule they are equal.
         if in_order and field_of(base, what) == field_of(tuned, what):
             continue

@@ -29,8 +29,8 @@ def check_task_rows(task: Task, rows: Sequence[Row], where: str) -> list[Problem
 
 
 def _missing_columns(task: Task, values: Mapping[str, Any]) -> Wrong | None:
-    for key in _TEMPLATES:
-        text = getattr(task, key)
+    named = [(key, getattr(task, key)) for key in _TEMPLATES]
+    for key, text in (*named, *(("slices", column) for column in task.slices)):
         wrong = None if text is None else column_trouble(key, text, values)
         if wrong is not None:
             return wrong

@@ -13,7 +13,7 @@ from harness.gate.lint import Counted, Prospect, prospects
 def gate_prospects(
     loaded: LoadedExperiment, amounts: Amounts, sources: SourceFingerprints
 ) -> tuple[Prospect, ...]:
-    """Of every gated task with a rate as its primary metric and with rows of its own: others are unknown."""
+    """Of every task that the gate judges by a rate and that has rows of its own: others are unknown."""
     tasks = []
     for entry in loaded.suites:
         for name, task in entry.suite.task.items():
@@ -35,7 +35,8 @@ def refuse_impossible(loaded: LoadedExperiment, amounts: Amounts, sources: Sourc
         raise UsageError(
             "this gate cannot be passed, so nothing was run:\n"
             + "\n".join(f"  {reason}" for reason in reasons)
-            + "\n--force runs it all the same; `gate = false` in a suite takes a task out of the gate"
+            + '\n--force runs it all the same; tier = "supporting" or "advisory" in [gate.task."suite/task"] '
+            "asks less of a task"
         )
 
 

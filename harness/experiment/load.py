@@ -18,6 +18,7 @@ from harness.experiment.checks import (
 )
 from harness.experiment.environment import interpolated
 from harness.experiment.extends import read_extended
+from harness.experiment.gate_checks import check_task_rules
 from harness.experiment.located import Located, located
 from harness.experiment.lora_fields import LoraFields
 from harness.experiment.methods import has_use
@@ -65,6 +66,7 @@ def load_cells(
         cell = located(one)
         suites, found = load_suites(cell, suite)
         problems += [*_declared(cell, extended.broken, project), *found, *_trained_on_test(cell, suites)]
+        problems += check_task_rules(cell, suites, complete=not found)
         if not problems:
             experiment = _completed(Experiment.model_validate(cell.table))
             loaded = LoadedExperiment(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from harness.experiment.declared import Declared, Fraction, Name, Positive, SomeTexts, Strength, Texts
+from harness.experiment.gate_schema import Gate as Gate
 from harness.experiment.suite_schema import Suite as Suite
 from harness.experiment.suite_schema import Task as Task
 from harness.experiment.suite_schema import TaskData as TaskData
@@ -217,29 +218,6 @@ class SuitePaths(Declared):
 
     domain: SomeTexts
     general: Texts = ()
-
-
-class Gate(Declared):
-    """The policy. Margins and gains are fractions: 0.065 is 6.5 percentage points.
-
-    tuned:                      the tuned configurations that are judged; left out, all
-    alpha:                      level of each test
-    min_gain:                   what every domain task must surely gain
-    max_drop_average:           what the general tasks may lose on average
-    max_drop_task:              what one general task may lose
-    max_bits_per_byte_increase: how much worse a general text may be predicted, as a share of the base's
-    max_format_drop:            how many answers fewer may come in the asked form, as a share of all
-    on_inconclusive:            whether too little evidence blocks
-    """
-
-    tuned: SomeTexts | None = None
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    min_gain: float = 0.0
-    max_drop_average: Annotated[float, Field(gt=0)] = 0.025
-    max_drop_task: Annotated[float, Field(gt=0)] = 0.065
-    max_bits_per_byte_increase: Annotated[float, Field(gt=0)] = 0.02
-    max_format_drop: Annotated[float, Field(gt=0)] = 0.05
-    on_inconclusive: Literal["block", "allow"] = "block"
 
 
 class Generate(Declared):

@@ -47,6 +47,7 @@ class Task(Declared):
     primary:        the metric that the gate judges; left out, the first
     gate:           whether the gate judges this task; otherwise it is only shown
     cluster:        the column that says which items belong together, as those of one category do
+    slices:         columns by whose values the report also compares, to say which part of a task lost
     limit:          at most so many rows are measured
     """
 
@@ -66,6 +67,7 @@ class Task(Declared):
     primary: str | None = None
     gate: bool = True
     cluster: str | None = None
+    slices: Texts = ()
     limit: Positive | None = None
 
     @model_validator(mode="before")

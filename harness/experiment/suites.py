@@ -18,6 +18,7 @@ from harness.experiment.project import Project
 from harness.experiment.row_checks import template_problem
 from harness.experiment.schema import LoadedSuite, Suite, Task
 from harness.experiment.sources import overlap, rows_of
+from harness.experiment.templates import is_template
 from harness.experiment.validate import (
     suggestion,
     texts_at,
@@ -28,7 +29,7 @@ from harness.experiment.validate import (
 )
 from harness.experiment.written import written
 
-_ANY_KIND = {"kind", "data", "metrics", "primary", "gate", "cluster", "limit"}
+_ANY_KIND = {"kind", "data", "metrics", "primary", "gate", "cluster", "slices", "limit"}
 _TEMPLATES = ("prompt", "choices", "answer", "text")
 
 KEYS_OF_KIND = {
@@ -111,6 +112,7 @@ class _TaskCheck:
         if self.task:
             found += self._labels(self.task)
             found += self._metrics(self.task)
+            found += self._slices(self.task)
         return found
 
     def _problem(self, key: str, message: str, help: str) -> Problem:
@@ -176,6 +178,17 @@ class _TaskCheck:
             )
             for index in repeated
         ]
+
+    def _slices(self, task: Task) -> list[Problem]:
+        found = []
+        for index, column in enumerate(task.slices):
+            at = (*self.at, "slices", index)
+            if is_template(column) or not column.strip():
+                message = f"a slice is by a column, and {shown(column)} is no name of one"
+                found.append(self.located.problem(at, message, "name a column of the task's rows"))
+            elif column in task.slices[:index]:
+                found.append(self.located.problem(at, f'the slice "{column}" stands twice', "take one out"))
+        return found
 
     def _metrics(self, task: Task) -> list[Problem]:
         allowed = METRICS_OF_KIND.get(task.kind)

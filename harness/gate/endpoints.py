@@ -1,56 +1,40 @@
-"""The questions that a policy asks of a comparison, and the answer to each (statistics.md, section 9)."""
+"""The answer to each question that a policy asks of a comparison (statistics.md, section 9)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
-from harness.comparison.facts import Comparison, MetricFacts, Role, TaskFacts
-from harness.experiment.metrics import Metric
-from harness.experiment.schema import Gate
+from harness.comparison.facts import Comparison
+from harness.experiment.gate_schema import Gate, Tier
+from harness.gate.questions import (
+    FORM,
+    GUARD,
+    Question,
+    average_question,
+    form_question,
+    judged_metric,
+    task_question,
+    tier_of,
+    without_average,
+)
 from harness.gate.verdict import Endpoint, EndpointStatus
-from harness.statistics.estimates import Estimate, negated, scaled
 from harness.statistics.evidence import interval_at, p_above, p_below
 from harness.statistics.multiplicity import holm
 from harness.statistics.power import items_to_settle, seeds_to_settle
 
-GUARD = "max_bits_per_byte_increase"
-FORM = "max_format_drop"
 # A margin must exceed so many deviations of what scoring the base twice changes (statistics.md 3.5).
 NOISE_DEVIATIONS = 2.0
 
 
 @dataclass(frozen=True)
-class Question:
-    """One rule on one estimate.
-
-    `estimate` is oriented so that more is better; the rule holds above `threshold` and is broken below
-    `broken`. `items` is what the estimate rests on, `gated` whether the answer counts. `noise` is the
-    deviation of the estimate that numerics alone explain, None where it was not measured.
-    """
-
-    rule: str
-    suite: str
-    task: str
-    metric: str
-    unit: Literal["rate", "relative", "bits", "perplexity", "score"]
-    role: Role
-    limit: float
-    threshold: float
-    broken: float
-    estimate: Estimate
-    items: int
-    gated: bool = True
-    noise: float | None = None
-
-
-@dataclass(frozen=True)
 class Answers:
-    """Endpoints that count, by role; endpoints for information; and gated tasks nobody can answer for.
+    """Endpoints that count, by role; endpoints for information; and tasks nobody can answer for, with why.
 
     form: tripwires on the form of answers, in both roles: only one that is surely crossed counts
+    Without an answer a critical task (`unanswered`) keeps the gate from passing, a supporting one
+    (`unheard`) does not.
     """
 
     domain: tuple[Endpoint, ...]
@@ -58,6 +42,7 @@ class Answers:
     form: tuple[Endpoint, ...]
     advisory: tuple[Endpoint, ...]
     unanswered: tuple[str, ...]
+    unheard: tuple[str, ...] = ()
 
 
 def answer(comparison: Comparison, policy: Gate) -> Answers:
@@ -66,141 +51,37 @@ def answer(comparison: Comparison, policy: Gate) -> Answers:
     General endpoints and tripwires carry Holm-adjusted p-values: "did any of these regress?" is asked of all
     at once.
     """
-    questions = [*_average(comparison, policy)]
-    unanswered = []
+    questions = [*average_question(comparison, policy)]
+    unanswered: dict[Tier, list[str]] = {"critical": [], "supporting": [], "advisory": []}
     for task in comparison.tasks:
         if task.problems:
             continue
-        questions += _form_question(task, policy)
-        facts, gated = judged_metric(task)
+        questions += form_question(task, policy)
+        facts, tier = judged_metric(task)[0], tier_of(task, policy)
         if facts.difference is not None:
-            questions.append(_question(task, facts, gated, policy))
-        elif gated:
-            unanswered.append(f"{task.suite}/{task.task}: {facts.reason}")
-    gated_ones = [q for q in questions if q.gated]
-    kept = [q for q in gated_ones if q.role == "general" and q.rule != FORM]
-    family = _with_holm(_endpoints([*kept, *(q for q in gated_ones if q.rule == FORM)], policy.alpha))
+            questions.append(task_question(task, facts, tier, policy))
+        else:
+            unanswered[tier].append(f"{task.suite}/{task.task}: {facts.reason}")
+    unanswered["critical"] += without_average(comparison, policy)
+    counted = [question for question in questions if question.tier != "advisory"]
+    kept = [q for q in counted if q.role == "general" and q.rule != FORM]
+    family = _with_holm(_endpoints([*kept, *(q for q in counted if q.rule == FORM)], policy.alpha))
     return Answers(
-        domain=_endpoints((q for q in gated_ones if q.role == "domain" and q.rule != FORM), policy.alpha),
+        domain=_endpoints((q for q in counted if q.role == "domain" and q.rule != FORM), policy.alpha),
         general=family[: len(kept)],
         form=family[len(kept) :],
-        advisory=_endpoints((q for q in questions if not q.gated), policy.alpha),
-        unanswered=tuple(unanswered),
-    )
-
-
-def judged_metric(task: TaskFacts) -> tuple[MetricFacts, bool]:
-    """The metric that speaks for a task, and whether it may decide.
-
-    A rate decides in both roles. General text is guarded in bits per byte, whatever its primary metric;
-    domain text is shown only: its training objective says little about the task that was bought.
-    """
-    primary = task.metrics[task.primary]
-    if primary.metric.unit == "rate":
-        return primary, task.gated
-    bits = next((facts for facts in task.metrics.values() if facts.metric.unit == "bits"), None)
-    if task.role == "general" and bits is not None:
-        return bits, task.gated
-    return primary, False
-
-
-def _question(task: TaskFacts, facts: MetricFacts, gated: bool, policy: Gate) -> Question:
-    """The rule for one task; margins are for rates and bits, other units are only compared with 0."""
-    if facts.difference is None:
-        raise ValueError("a question needs an estimate")
-    metric = facts.metric
-    better = facts.difference if metric.higher_is_better else negated(facts.difference)
-    common = Question(
-        rule="min_gain" if task.role == "domain" else "max_drop_task",
-        suite=task.suite,
-        task=task.task,
-        metric=metric.name,
-        unit=metric.unit,
-        role=task.role,
-        limit=0.0,
-        threshold=0.0,
-        broken=0.0,
-        estimate=better,
-        items=task.n,
-        gated=gated,
-        noise=task.noise.deviation if task.noise and metric.name == task.primary else None,
-    )
-    if task.role == "domain":
-        gain = policy.min_gain if metric.unit == "rate" else 0.0
-        # A negative min_gain allows a small loss, which then must not count as a broken rule.
-        return replace(common, limit=gain, threshold=gain, broken=min(gain, 0.0))
-    if metric.unit == "rate":
-        drop = policy.max_drop_task
-        return replace(common, limit=drop, threshold=-drop, broken=-drop)
-    if _is_guard(metric) and facts.base > 0:
-        rise = policy.max_bits_per_byte_increase
-        relative = scaled(better, 1.0 / facts.base)
-        noise = None if common.noise is None else common.noise / facts.base
-        return replace(
-            common,
-            rule=GUARD,
-            unit="relative",
-            limit=rise,
-            threshold=-rise,
-            broken=-rise,
-            estimate=relative,
-            noise=noise,
-        )
-    return common
-
-
-def _form_question(task: TaskFacts, policy: Gate) -> tuple[Question, ...]:
-    """Whether the answers kept the form that was asked for, where that is known (statistics.md 9)."""
-    if task.form is None or task.form.parsed is None:
-        return ()
-    drop = policy.max_format_drop
-    return (
-        Question(
-            rule=FORM,
-            suite=task.suite,
-            task=task.task,
-            metric="parsed",
-            unit="rate",
-            role=task.role,
-            limit=drop,
-            threshold=-drop,
-            broken=-drop,
-            estimate=task.form.parsed,
-            items=task.n,
-            gated=task.gated,
-        ),
-    )
-
-
-def _is_guard(metric: Metric) -> bool:
-    return metric.unit == "bits" and not metric.higher_is_better
-
-
-def _average(comparison: Comparison, policy: Gate) -> Iterable[Question]:
-    if comparison.general_average is None:
-        return
-    drop = policy.max_drop_average
-    yield Question(
-        rule="max_drop_average",
-        suite="general",
-        task="average",
-        metric="mean difference",
-        unit="rate",
-        role="general",
-        limit=drop,
-        threshold=-drop,
-        broken=-drop,
-        estimate=comparison.general_average,
-        items=comparison.general_average.n,
-        noise=comparison.general_noise,
+        advisory=_endpoints((q for q in questions if q.tier == "advisory"), policy.alpha),
+        unanswered=tuple(unanswered["critical"]),
+        unheard=tuple(unanswered["supporting"]),
     )
 
 
 def _endpoints(questions: Iterable[Question], alpha: float) -> tuple[Endpoint, ...]:
-    return tuple(_endpoint(question, alpha) for question in questions)
+    return tuple(endpoint(question, alpha) for question in questions)
 
 
-def _endpoint(question: Question, alpha: float) -> Endpoint:
+def endpoint(question: Question, alpha: float) -> Endpoint:
+    """The answer: bounds, both one-sided p-values and what they say at alpha."""
     estimate = question.estimate
     bounds = interval_at(estimate, 1.0 - 2.0 * alpha)
     holds, broken = p_above(estimate, question.threshold), p_below(estimate, question.broken)
@@ -216,6 +97,7 @@ def _endpoint(question: Question, alpha: float) -> Endpoint:
         task=question.task,
         metric=question.metric,
         unit=question.unit,
+        tier=question.tier,
         limit=question.limit,
         value=value,
         low=low,
@@ -273,8 +155,7 @@ def _seeds_needed(question: Question, alpha: float) -> int | None:
 
 
 def _with_holm(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
-    adjusted = holm([endpoint.p_broken for endpoint in endpoints])
+    adjusted = holm([each.p_broken for each in endpoints])
     return tuple(
-        endpoint.model_copy(update={"p_broken_holm": p})
-        for endpoint, p in zip(endpoints, adjusted, strict=True)
+        each.model_copy(update={"p_broken_holm": p}) for each, p in zip(endpoints, adjusted, strict=True)
     )

@@ -37,8 +37,8 @@ def several_as_json(results: Mapping[str, GateResult]) -> str:
 def as_document(result: GateResult) -> dict[str, Any]:
     """The document behind `--format json`.
 
-    `rules` are what the verdict rests on, `advisory` what it does not, `comparability` why there
-    is no number where there is none.
+    `rules` are what the verdict rests on, `advisory` what it does not, `slices` those that surely lost more
+    than they may, `comparability` why there is no number where there is none.
     """
     return {
         "schema": SCHEMA,
@@ -58,5 +58,6 @@ def _judgement(judgement: Judgement) -> dict[str, Any]:
         "sentence": judgement.sentence,
         "rules": [endpoint.model_dump(mode="json") for endpoint in judgement.endpoints],
         "advisory": [endpoint.model_dump(mode="json") for endpoint in judgement.advisory],
+        "slices": [endpoint.model_dump(mode="json") for endpoint in judgement.slices],
         "comparability": list(judgement.reasons),
     }

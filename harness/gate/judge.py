@@ -9,7 +9,10 @@ from harness.comparison.facts import Comparison, TaskFacts
 from harness.errors import EXIT_FAIL, EXIT_NO_VERDICT, EXIT_PASS
 from harness.experiment.schema import Gate
 from harness.gate import wording
-from harness.gate.endpoints import Answers, answer, judged_metric
+from harness.gate.endpoints import Answers, answer
+from harness.gate.policy import under, unfit
+from harness.gate.questions import tier_of
+from harness.gate.slices import broken_slices
 from harness.gate.verdict import Endpoint, EndpointStatus, GateResult, Judgement, Verdict
 
 _WORST_FIRST = (Verdict.FAIL, Verdict.NOT_COMPARABLE, Verdict.INCONCLUSIVE, Verdict.PASS)
@@ -39,25 +42,31 @@ def worst(judged: Sequence[Judged]) -> Judged:
 def judge(comparison: Comparison, policy: Gate) -> Judgement:
     """What the policy makes of one pair.
 
-    PASS: every domain endpoint gains and every general endpoint keeps, each at alpha (an
-    intersection-union test needs no correction). FAIL: an alarm, a general endpoint or a tripwire
-    beyond its limit after Holm, or a domain endpoint surely below 0. NOT COMPARABLE before both,
-    where a number would mean nothing. Everything else is INCONCLUSIVE.
+    PASS: every critical domain endpoint gains and every critical general endpoint keeps, each at alpha
+    (an intersection-union test needs no correction). FAIL: an alarm, a general endpoint or a tripwire
+    beyond its limit after Holm, a domain endpoint surely below 0, critical or supporting, or a slice beyond
+    its limit after a Holm of its own. NOT COMPARABLE before both, where a number would mean nothing.
+    Everything else is INCONCLUSIVE.
     """
+    comparison = under(policy, comparison)
     gated = [task for task in comparison.tasks if task.gated]
     if comparison.problems:
         return _without_numbers(Verdict.NOT_COMPARABLE, comparison, policy, comparison.problems)
+    useless = unfit(policy, comparison)
+    if useless:
+        return _without_numbers(Verdict.NOT_COMPARABLE, comparison, policy, useless)
     alarms = _by_text((task, alarm) for task in gated for alarm in task.alarms)
     if alarms:
         return _without_numbers(Verdict.FAIL, comparison, policy, alarms)
     problems = _by_text((task, problem) for task in gated for problem in task.problems)
     if problems:
         return _without_numbers(Verdict.NOT_COMPARABLE, comparison, policy, problems)
-    if not any(task.role == "domain" and judged_metric(task)[1] for task in gated):
-        reason = "no domain task decides: none is gated and has a rate as its primary metric"
+    if not any(task.role == "domain" and tier_of(task, policy) == "critical" for task in gated):
+        reason = "no domain task decides: none is gated, critical and has a rate as its primary metric"
         return _without_numbers(Verdict.NOT_COMPARABLE, comparison, policy, (reason,))
     answers = answer(comparison, policy)
-    verdict, sentence = _decide(comparison, answers, policy)
+    slices = broken_slices(comparison, policy)
+    verdict, sentence = _decide(comparison, answers, slices, policy)
     return Judgement(
         tuned=comparison.tuned,
         base=comparison.base,
@@ -66,8 +75,10 @@ def judge(comparison: Comparison, policy: Gate) -> Judgement:
         exit_code=exit_code(verdict, policy),
         endpoints=(*answers.domain, *answers.general, *answers.form),
         advisory=answers.advisory,
+        slices=slices,
         reasons=(
             *answers.unanswered,
+            *(f"{reason} (supporting)" for reason in answers.unheard),
             *wording.limits_within_noise((*answers.domain, *answers.general), comparison.base),
             *_advisory_problems(comparison),
         ),
@@ -98,17 +109,19 @@ def gate(judgements: Sequence[Judgement], policy: Gate) -> GateResult:
     )
 
 
-def _decide(comparison: Comparison, answers: Answers, policy: Gate) -> tuple[Verdict, str]:
+def _decide(
+    comparison: Comparison, answers: Answers, slices: Sequence[Endpoint], policy: Gate
+) -> tuple[Verdict, str]:
     """The verdict and the words for it; statuses and p-values are all that it looks at."""
     names = comparison.tuned, comparison.base
     broken = [
         *(each for each in answers.domain if each.status is EndpointStatus.REGRESSED),
         *(each for each in (*answers.general, *answers.form) if _beyond_holm(each, policy.alpha)),
+        *slices,
     ]
     if broken:
         return Verdict.FAIL, wording.failed(*names, broken, policy)
-    held = (EndpointStatus.IMPROVED, EndpointStatus.RETAINED)
-    if not answers.unanswered and all(e.status in held for e in (*answers.domain, *answers.general)):
+    if not answers.unanswered and not wording.still_open(answers):
         return Verdict.PASS, wording.passed(*names, answers, policy)
     return Verdict.INCONCLUSIVE, wording.inconclusive(*names, answers, policy)
 

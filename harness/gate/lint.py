@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.comparison.facts import Role
-from harness.experiment.schema import Gate
+from harness.experiment.gate_schema import Gate, Tier
 from harness.gate.wording import number, size
 from harness.statistics.distributions import quantile, upper_tail
 from harness.statistics.linear import FEWEST_CHANGED, FEWEST_DRAWS
@@ -40,6 +40,7 @@ class Prospect:
     passes:     probability that a harmless configuration keeps the rule; None for a gain, which it has not
     impossible: why it cannot hold whatever is measured where nothing is lost, and what would do
     caution:    why it stays open where hardly anything changes, though it can hold where some answers flip
+    tier:       of a supporting rule nothing has to be shown, so `passes` and `impossible` are None
     """
 
     rule: str
@@ -50,29 +51,49 @@ class Prospect:
     passes: float | None
     impossible: str | None = None
     caution: str | None = None
+    tier: Tier = "critical"
 
 
 def prospects(tasks: Sequence[Counted], policy: Gate) -> tuple[Prospect, ...]:
-    """One for each rule on each task, and for the general average."""
-    found = [_gain(task, policy) if task.role == "domain" else _kept(task, policy) for task in tasks]
-    general = [task for task in tasks if task.role == "general"]
-    return (*found, *([_average(general, policy)] if general else []))
+    """One for each rule on each task that the policy does not set aside, and for the general average."""
+    counted = [task for task in tasks if _tier(task, policy) != "advisory"]
+    found = [
+        _under(_tier(task, policy), _gain(task, policy) if task.role == "domain" else _kept(task, policy))
+        for task in counted
+    ]
+    general = [task for task in counted if task.role == "general"]
+    if general:
+        supporting = all(_tier(task, policy) == "supporting" for task in general)
+        found.append(_under("supporting" if supporting else "critical", _average(general, policy)))
+    return tuple(found)
+
+
+def _tier(task: Counted, policy: Gate) -> Tier:
+    return policy.rule(task.suite, task.task).tier
+
+
+def _under(tier: Tier, found: Prospect) -> Prospect:
+    """A supporting rule keeps no gate from passing."""
+    if tier == "critical":
+        return found
+    return replace(found, tier=tier, passes=None, impossible=None, caution=None)
 
 
 def chance_to_pass(found: Sequence[Prospect]) -> float:
-    """That a harmless configuration keeps every general rule, were the tasks independent."""
+    """That a harmless configuration keeps every critical general rule, were the tasks independent."""
     return math.prod(each.passes for each in found if each.passes is not None)
 
 
 def _gain(task: Counted, policy: Gate) -> Prospect:
     place = f"{task.suite}/{task.task}"
     why = _too_few_clusters(task)
-    needed = _fewest_wins(policy.min_gain, policy.alpha)
+    gain = policy.bound(task.suite, task.task, "min_gain")
+    needed = _fewest_wins(gain, policy.alpha)
     if needed is None:
-        why = f"no gain exceeds {number('rate', policy.min_gain)}"
+        why = f"no gain exceeds {number('rate', gain)}"
     elif why is None and task.draws < needed:
         why = f"not even {task.draws} answers won and none lost would show a gain: it takes {needed} items"
-    return Prospect("min_gain", place, task.items, policy.min_gain, None, None, why)
+    return Prospect("min_gain", place, task.items, gain, None, None, why)
 
 
 def _fewest_wins(gain: float, alpha: float) -> int | None:
@@ -83,13 +104,13 @@ def _fewest_wins(gain: float, alpha: float) -> int | None:
 
 
 def _kept(task: Counted, policy: Gate) -> Prospect:
-    limit, alpha = policy.max_drop_task, policy.alpha
+    limit, alpha = policy.bound(task.suite, task.task, "max_drop"), policy.alpha
     needed = zero_flip_items(limit, alpha) if limit < 1 else 1
     clustered = task.draws < task.items
     short = task.draws < needed
     why = _too_few_clusters(task)
     if why is None and short and (not clustered or not _few_flips_may_do(task, limit, alpha)):
-        why = _unexcluded(task, limit, needed, alpha)
+        why = _unexcluded(task, limit, needed, policy)
     return Prospect(
         "max_drop_task",
         f"{task.suite}/{task.task}",
@@ -98,16 +119,18 @@ def _kept(task: Counted, policy: Gate) -> Prospect:
         binary_margin(task.items, ASSUMED_FLIPS, alpha),
         0.0 if why else _passes(limit, math.sqrt(ASSUMED_FLIPS / task.items), alpha),
         why,
-        _unexcluded(task, limit, needed, alpha) if short and why is None else None,
+        _unexcluded(task, limit, needed, policy) if short and why is None else None,
     )
 
 
-def _unexcluded(task: Counted, limit: float, needed: int, alpha: float) -> str:
+def _unexcluded(task: Counted, limit: float, needed: int, policy: Gate) -> str:
+    own = policy.rule(task.suite, task.task).max_drop is not None
     unit = "items" if task.draws == task.items else "independent clusters"
-    would = math.ceil(1000 * zero_flip_margin(task.draws, alpha)) / 1000
+    would = math.ceil(1000 * zero_flip_margin(task.draws, policy.alpha)) / 1000
     return (
         f"{task.draws:,} {unit} cannot exclude a drop of {size('rate', limit)} "
-        f"where not one answer changes: it takes {needed:,}, or max_drop_task = {would:g}"
+        f"where not one answer changes: it takes {needed:,}, "
+        f"or {'max_drop' if own else 'max_drop_task'} = {would:g}"
     )
 
 

@@ -14,6 +14,7 @@ from harness.experiment.overrides import command_line
 from harness.experiment.resolved import experiment_key
 from harness.experiment.schema import Gate, LoadedExperiment
 from harness.gate.judge import gate, judge
+from harness.gate.policy import under
 from harness.gate.strength import StrengthCurve, StrengthPoint, strength_curve
 from harness.gate.verdict import GateResult
 from harness.store.artifacts import Store
@@ -53,9 +54,11 @@ def _changed(source: str, parts: Mapping[str, str], root: Path) -> list[str]:
     ]
 
 
-def stored_comparisons(record: RunRecord, store: Store) -> tuple[Comparison, ...]:
-    """The comparisons on test items that a run stored."""
-    return tuple(stored_comparison(pair.tuned, pair.comparison, store) for pair in record.pairs)
+def stored_comparisons(record: RunRecord, store: Store, policy: Gate) -> tuple[Comparison, ...]:
+    """The comparisons on test items that a run stored, with this policy's advisory tasks set aside."""
+    return tuple(
+        under(policy, stored_comparison(pair.tuned, pair.comparison, store)) for pair in record.pairs
+    )
 
 
 def stored_comparison(tuned: str, fingerprint: str, store: Store) -> Comparison:
@@ -80,7 +83,7 @@ def strength_curves(record: RunRecord, store: Store, policy: Gate) -> tuple[Stre
             seed = None if pair.seeds else entry.seed
             groups.setdefault((entry.family, seed), []).append(pair)
     return tuple(
-        strength_curve(family, seed, [_point(pair, record, store) for pair in pairs], policy)
+        strength_curve(family, seed, [_point(pair, record, store, policy) for pair in pairs], policy)
         for (family, seed), pairs in groups.items()
         if len(pairs) > 1
     )
@@ -92,14 +95,16 @@ def _measured_for(pair: RecordedPair, record: RunRecord) -> RecordedConfiguratio
     return next(entry for entry in record.configurations if entry.name == name)
 
 
-def _point(pair: RecordedPair, record: RunRecord, store: Store) -> StrengthPoint:
+def _point(pair: RecordedPair, record: RunRecord, store: Store, policy: Gate) -> StrengthPoint:
     """Without validation items its comparison on them is there and empty."""
     nothing = Comparison(base=pair.base, tuned=pair.tuned, differs_in=pair.differs_in)
     return StrengthPoint(
         strength=_measured_for(pair, record).strength,
         tuned=pair.tuned,
-        validation=stored_comparison(pair.tuned, pair.validation, store) if pair.validation else nothing,
-        test=stored_comparison(pair.tuned, pair.comparison, store),
+        validation=under(policy, stored_comparison(pair.tuned, pair.validation, store))
+        if pair.validation
+        else nothing,
+        test=under(policy, stored_comparison(pair.tuned, pair.comparison, store)),
     )
 
 
@@ -113,7 +118,7 @@ def judged(record: RunRecord, store: Store, policy: Gate) -> GateResult:
     passed_over |= {seed for pair in record.pairs for seed in pair.seeds}
     judgements = [
         judge(entry, policy)
-        for entry in stored_comparisons(record, store)
+        for entry in stored_comparisons(record, store, policy)
         if entry.differs_in != "quantization" and entry.tuned not in passed_over
     ]
     return gate(judgements, _by_configuration(policy, record, [entry.tuned for entry in judgements]))

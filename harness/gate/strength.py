@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.comparison.facts import Comparison, Role, TaskFacts
 from harness.experiment.schema import Gate
-from harness.gate.endpoints import judged_metric
+from harness.gate.questions import GUARD, judged_metric
 from harness.gate.wording import number
 
 
@@ -92,12 +92,19 @@ def mean_change(comparison: Comparison, role: Role) -> float | None:
 def excess(comparison: Comparison, policy: Gate) -> float:
     """How far the worst general loss is beyond its limit, in limits; 0 or less is within."""
     tasks = [task for task in comparison.tasks if _decides(task, "general")]
-    shares = [-_change(task) / policy.max_drop_task for task in tasks if _unit(task) == "rate"]
+    shares = [
+        -_change(task) / policy.bound(task.suite, task.task, "max_drop")
+        for task in tasks
+        if _unit(task) == "rate"
+    ]
     average = mean_change(comparison, "general")
     if average is not None:
         shares.append(-average / policy.max_drop_average)
-    rises = [-_change(task) / judged_metric(task)[0].base for task in tasks if _unit(task) == "bits"]
-    shares += [rise / policy.max_bits_per_byte_increase for rise in rises]
+    shares += [
+        -_change(task) / judged_metric(task)[0].base / policy.bound(task.suite, task.task, GUARD)
+        for task in tasks
+        if _unit(task) == "bits"
+    ]
     return max([0.0, *shares]) - 1.0
 
 

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from harness.experiment.gate_schema import Tier
+
 
 class Verdict(StrEnum):
     PASS = "PASS"
@@ -25,8 +27,10 @@ class EndpointStatus(StrEnum):
 class Endpoint(BaseModel):
     """One rule of the gate on one comparison.
 
-    `rule` is min_gain, max_drop_task, max_drop_average, max_bits_per_byte_increase or max_format_drop;
-    `limit` its value; bounds are those of the two-sided interval at 1 - 2·alpha (90 %).
+    `rule` is min_gain, max_drop_task, max_drop_average, max_bits_per_byte_increase, max_format_drop or
+    max_drop_slice;
+    `limit` its value, the task's own where the policy has one; `tier` how far it counts;
+    bounds are those of the two-sided interval at 1 - 2·alpha (90 %).
     `value` and bounds run in the rule's own direction: a gain, a change (a drop is negative), or an
     increase in bits per byte. `unit` is what they are in: "rate" is shown in pp, "relative" is a
     fraction of the base's value (0.02 is 2 %), the others are the metric's own.
@@ -36,6 +40,7 @@ class Endpoint(BaseModel):
     items.
     `within_noise` is set where the limit does not exceed what scoring the base twice may change (two
     standard deviations, in the rule's unit): keeping such a limit certifies nothing, whatever p_holds.
+    `slice` is the field and the value of a part of the task, where the rule is about one. Hostile text.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,7 +48,9 @@ class Endpoint(BaseModel):
     rule: str
     suite: str
     task: str
+    slice: tuple[str, str] | None = None
     metric: str
+    tier: Tier = "critical"
     limit: float
     value: float
     low: float
@@ -60,7 +67,10 @@ class Endpoint(BaseModel):
 
 
 class Judgement(BaseModel):
-    """The gate's answer for one tuned configuration."""
+    """The gate's answer for one tuned configuration.
+
+    slices: those whose loss surely exceeds max_drop_slice; the others decide nothing
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -71,6 +81,7 @@ class Judgement(BaseModel):
     exit_code: int
     endpoints: tuple[Endpoint, ...] = ()
     advisory: tuple[Endpoint, ...] = ()
+    slices: tuple[Endpoint, ...] = ()
     reasons: tuple[str, ...] = ()
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.experiment.schema import Gate
-from harness.gate.endpoints import FORM, GUARD, Answers
+from harness.gate.endpoints import Answers
+from harness.gate.questions import FORM, GUARD
 from harness.gate.verdict import Endpoint, EndpointStatus
 
 _MINUS = "−"
+_VALUE_LENGTH = 60
 # unit → (factor, digits, suffix)
 _UNITS: dict[str, tuple[float, int, str]] = {
     "rate": (100.0, 1, " pp"),
@@ -36,18 +38,33 @@ def size(unit: str, value: float) -> str:
 
 
 def passed(tuned: str, base: str, answers: Answers, policy: Gate) -> str:
-    gain = hardest(answers.domain)
-    others = f" (and on {len(answers.domain) - 1} more)" if len(answers.domain) > 1 else ""
+    domain, general = critical(answers.domain), critical(answers.general)
+    gain = hardest(domain)
+    others = f" (and on {len(domain) - 1} more)" if len(domain) > 1 else ""
     words = f"{tuned} gains on {place(gain)} over {base}{others}: {evidence(gain, policy)}"
     if not answers.general:
         return f"{words}; nothing general is gated, so nothing is said about forgetting."
     kept = [
         f"{place(endpoint)} {evidence(endpoint, policy, brief=True)}"
         for rule in ("max_drop_average", "max_drop_task", GUARD)
-        for endpoint in [each for each in answers.general if each.rule == rule]
-        if endpoint == hardest([each for each in answers.general if each.rule == rule])
+        for endpoint in [each for each in general if each.rule == rule]
+        if endpoint == hardest([each for each in general if each.rule == rule])
     ]
-    return f"{words}; general ability is kept within the limits: {', '.join(kept)}."
+    if kept:
+        words += f"; general ability is kept within the limits: {', '.join(kept)}"
+    return f"{words}{_beside(answers, policy)}."
+
+
+def _beside(answers: Answers, policy: Gate) -> str:
+    """What a pass says of supporting tasks: nobody had to show them kept, and nobody did."""
+    supporting = [each for each in (*answers.domain, *answers.general) if each.tier == "supporting"]
+    unsure = [each for each in supporting if not _holds(each)]
+    if not unsure:
+        return ""
+    worst = hardest(unsure)
+    sure = "beyond its limit though not after correction" if _is_beyond(worst) else "not shown"
+    more = f" and {len(unsure) - 1} more" if len(unsure) > 1 else ""
+    return f"; supporting only, {sure}: {place(worst)} {evidence(worst, policy, brief=True)}{more}"
 
 
 def failed(tuned: str, base: str, broken: Sequence[Endpoint], policy: Gate) -> str:
@@ -59,7 +76,7 @@ def failed(tuned: str, base: str, broken: Sequence[Endpoint], policy: Gate) -> s
 
 
 def inconclusive(tuned: str, base: str, answers: Answers, policy: Gate) -> str:
-    open_ones = [each for each in (*answers.domain, *answers.general) if not _holds(each)]
+    open_ones = still_open(answers)
     words = (
         f"no interval for {answers.unanswered[0]}"
         if not open_ones
@@ -75,7 +92,7 @@ def inconclusive(tuned: str, base: str, answers: Answers, policy: Gate) -> str:
 def _undecided(tuned: str, base: str, endpoint: Endpoint, policy: Gate) -> str:
     kept = endpoint.rule != "min_gain"
     told = evidence(endpoint, policy)
-    if endpoint.status is EndpointStatus.REGRESSED:
+    if _is_beyond(endpoint):
         return (
             f"{tuned} is beyond the limit on {place(endpoint)} against {base}, though not after "
             f"correction for several endpoints (Holm-adjusted p {_p(endpoint.p_broken_holm or 1.0)}): {told}."
@@ -143,12 +160,35 @@ def place(endpoint: Endpoint) -> str:
     if endpoint.rule == "max_drop_average":
         return "the general average"
     name = f"{endpoint.suite}/{endpoint.task}"
+    if endpoint.slice is not None:
+        field, value = endpoint.slice
+        return f'{name} where {field} is "{_one_line(value)}"'
     return f"bits per byte of {name}" if endpoint.rule == GUARD else name
 
 
 def hardest(endpoints: Sequence[Endpoint]) -> Endpoint:
     """The endpoint that holds with the least evidence: an intersection-union test is decided by it."""
     return max(endpoints, key=lambda endpoint: endpoint.p_holds)
+
+
+def critical(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+    """Those that a pass has to show."""
+    return [each for each in endpoints if each.tier == "critical"]
+
+
+def still_open(answers: Answers) -> list[Endpoint]:
+    """Critical endpoints that are not shown to hold: any of them keeps the gate from passing."""
+    return [each for each in critical((*answers.domain, *answers.general)) if not _holds(each)]
+
+
+def _one_line(text: str) -> str:
+    """A value of the data, which must not break the sentence."""
+    line = " ".join(text.split())
+    return line if len(line) <= _VALUE_LENGTH else f"{line[:_VALUE_LENGTH]}…"
+
+
+def _is_beyond(endpoint: Endpoint) -> bool:
+    return endpoint.status is EndpointStatus.REGRESSED
 
 
 def _holds(endpoint: Endpoint) -> bool:

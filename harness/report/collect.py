@@ -40,7 +40,7 @@ def collect(record: RunRecord, store: Store, policy: Gate, result: GateResult) -
         name=record.name,
         verdict=result,
         policy=policy,
-        comparisons=stored_comparisons(record, store),
+        comparisons=stored_comparisons(record, store, policy),
         configurations=tuple(
             _configuration(entry, measured[entry.name], changes.get(entry.name))
             for entry in record.configurations

@@ -10,6 +10,7 @@ from harness.report.sections.differences import differences_section, quantizatio
 from harness.report.sections.making import cost_section, training_section
 from harness.report.sections.methods import methods_section
 from harness.report.sections.record import configuration_section, provenance_section, reading_section
+from harness.report.sections.slices import slices_section
 from harness.report.sections.strength import strength_section
 from harness.report.sections.validity import validity_section
 from harness.report.sections.verdict import verdict_section
@@ -21,6 +22,7 @@ _ORDER = (
     validity_section,
     differences_section,
     answer_form_section,
+    slices_section,
     flips_section,
     generations_section,
     training_section,

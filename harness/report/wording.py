@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
 from harness.experiment.metrics import Metric, Unit
-from harness.gate.endpoints import FORM
+from harness.gate.questions import FORM
 from harness.gate.verdict import Endpoint, EndpointStatus, Verdict
 from harness.report.document import Cell, Tone
 from harness.statistics.estimates import Estimate, Interval
@@ -142,6 +142,8 @@ def status_cell(endpoint: Endpoint, advisory: bool) -> Cell:
         notes.append("a tripwire: only a sure drop counts")
     if advisory:
         notes.append("advisory: not part of the verdict")
+    elif endpoint.tier == "supporting":
+        notes.append("supporting: only a shown loss counts")
     return Cell(f"{mark} {endpoint.status.value}", "; ".join(notes), tone)
 
 

@@ -106,6 +106,7 @@ def scored_item(document: Document, task: CompiledTask) -> Item:
         predicted=predicted,
         chance=chance,
         responses=tuple(_response(instance, lm_task) for instance in instances),
+        slices={name: str(field(name)(document.document)) for name in task.slices},
         missing=None if scores else "no metric of this task has a value for this item",
     )
 

@@ -59,6 +59,7 @@ class Item:
     weights:     metric → weight in a ratio (bytes, tokens, words); absent means 1
     chance:      probability of a right answer by guessing, 0 where guessing is hopeless
     missing:     why the item could not be scored; then `scores` is empty (missing is not zero)
+    slices:      field → its value, of each field by which the task is sliced
     divergence:  of a tuned configuration on a document of a perplexity task; None where it was not measured
     """
 
@@ -74,6 +75,7 @@ class Item:
     responses: tuple[Mapping[str, Any], ...] = ()
     missing: str | None = None
     divergence: Divergence | None = None
+    slices: Mapping[str, str] = field(default_factory=dict)
 
     def to_line(self) -> str:
         return json.dumps(without_nan(asdict(self)), allow_nan=False)

@@ -37,6 +37,7 @@ class CompiledTask:
     cluster:  column or template that names an item's cluster; None when items are independent.
     read:     which option of a document a generated text means, None where it is none of them; None itself
               where texts are taken as they stand.
+    slices:   columns by whose values its items are also compared.
     """
 
     name: str
@@ -48,6 +49,7 @@ class CompiledTask:
     lm_tasks: tuple[Any, ...]
     decoding: str
     read: Callable[[Document, str], str | None] | None = None
+    slices: tuple[str, ...] = ()
 
 
 def compile_task(
@@ -81,6 +83,7 @@ def compile_task(
         if task.kind in WRITTEN
         else "log-likelihood",
         read=_reader(task) if task.kind == "generated_choice" else None,
+        slices=task.slices,
     )
 
 
@@ -258,4 +261,5 @@ def _registered(name: str, task: Task, leaves: tuple[Any, ...]) -> CompiledTask:
         labels=(),
         lm_tasks=leaves,
         decoding=str(leaves[0].config.generation_kwargs or "log-likelihood"),
+        slices=task.slices,
     )

@@ -26,8 +26,9 @@ import numpy.typing as npt
 from harness.statistics.estimates import Estimate, NoEstimate, negated
 from harness.statistics.evidence import p_above
 from harness.statistics.linear import singletons
-from harness.statistics.means import mean_difference
+from harness.statistics.means import mean_change, mean_difference
 from harness.statistics.ratio import ratio_difference
+from harness.statistics.seeds import over_seeds
 from harness.statistics.tango import tango_difference
 
 ALPHA = 0.05
@@ -38,6 +39,7 @@ DISCORDANCE = (0.005, 0.02, 0.05, 0.1, 0.3)
 CLUSTERS = (8, 15, 30, 100, 300)
 IN_A_CLUSTER = 6
 CORRELATION = 0.3
+SEEDS = (3, 5, 10)
 
 Found = Estimate | NoEstimate
 World = Callable[[np.random.Generator], Found]
@@ -80,6 +82,7 @@ def settings() -> Iterator[Setting]:
     yield from _clustered()
     yield from _fractional()
     yield from _text()
+    yield from _seeds()
 
 
 def _binary() -> Iterator[Setting]:
@@ -153,6 +156,36 @@ def _text() -> Iterator[Setting]:
                 return ratio_difference(np.ones(n), 1 + change, lengths, singletons(n))
 
             yield Setting("bits per byte", n, None, truth, 0.02, draw)
+
+
+def _seeds() -> Iterator[Setting]:
+    """A recipe: each seed gains or loses by itself (standard deviation 0, 1 or 2 points); of the items half
+    flip alike under all seeds, half anew under each."""
+    for seeds in SEEDS:
+        for n in (30, 100, 300, 1000, 10_000):
+            for truth, both, spread in (
+                (0.0, 0.02, 0.0),
+                (0.0, 0.1, 0.01),
+                (-MARGIN, MARGIN, 0.0),
+                (-MARGIN, 0.1, 0.01),
+                (-MARGIN, 0.3, 0.02),
+            ):
+                yield _recipe(seeds, n, truth, both, spread)
+
+
+def _recipe(seeds: int, n: int, truth: float, both: float, spread: float) -> Setting:
+    def draw(generator: np.random.Generator) -> Found:
+        own = generator.normal(0, spread, (seeds, 1)) if spread else np.zeros((seeds, 1))
+        winning = np.clip((both + truth + own) / 2, 0, 1)
+        losing = np.clip((both - truth - own) / 2, 0, 1)
+        alike = generator.random(n) < 0.5
+        thrown = np.where(alike, generator.random(n), generator.random((seeds, n)))
+        wins = thrown < winning
+        losses = ~wins & (thrown < winning + losing)
+        changes = [mean_change(np.zeros(n), row) for row in wins.astype(float) - losses]
+        return over_seeds(changes, singletons(n), binary=True)
+
+    return Setting(f"{seeds} seeds, spread {100 * spread:g} pp", n, both, truth, MARGIN, draw)
 
 
 def outcome(setting: Setting, simulations: int) -> Outcome:

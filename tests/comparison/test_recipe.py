@@ -88,3 +88,20 @@ def test_an_open_recipe_says_how_many_seeds_would_settle_it(measured, recipe):
     assert verdict.verdict is Verdict.INCONCLUSIVE
     assert "too few training seeds to tell whether lora keeps general/facts" in verdict.sentence
     assert "no number of items would settle it, about 15 training seeds would" in verdict.sentence
+
+
+def test_the_slices_of_a_recipe_are_over_its_runs_too(measured, recipe):
+    def sliced(index: int) -> dict[str, object]:
+        return {"slices": {"half": "first" if index < 200 else "second"}}
+
+    base = measured([1.0] * 400, per_item=sliced)
+    runs = [
+        measured([0.0] * (40 + 5 * k) + [1.0] * (360 - 5 * k), configuration=name, per_item=sliced)
+        for k, name in enumerate(RUNS)
+    ]
+    ((field,),) = [task.slices for task in compare([base], runs, recipe).tasks]
+    first, second = field.values
+    assert (first.value, second.value) == ("first", "second")
+    assert first.tuned == pytest.approx(1 - 45 / 200)
+    assert first.difference.method == "crossed"
+    assert second.tuned == 1.0

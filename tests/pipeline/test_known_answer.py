@@ -124,10 +124,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def accuracies(project: Project) -> dict[tuple[str, str], tuple[float, float]]:
     """(tuned, suite) → accuracy of the base and of the tuned model."""
-    record = stored_run(load_experiment(project.file), Store(project.store))
+    loaded = load_experiment(project.file)
+    store = Store(project.store)
     return {
         (comparison.tuned, task.suite): (task.metrics["accuracy"].base, task.metrics["accuracy"].tuned)
-        for comparison in stored_comparisons(record, Store(project.store))
+        for comparison in stored_comparisons(stored_run(loaded, store), store, loaded.experiment.gate)
         for task in comparison.tasks
     }
 

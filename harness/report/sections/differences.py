@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.comparison.facts import Comparison, MetricFacts, TaskFacts
 from harness.experiment.metrics import Unit
-from harness.gate.endpoints import FORM
+from harness.gate.questions import FORM
 from harness.gate.verdict import Endpoint, EndpointStatus
 from harness.report import wording
 from harness.report.document import Block, Bullets, Cell, Column, Fold, Heading, Row, Section, Table, Text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from harness.experiment.gate_schema import Gate
 from harness.experiment.metrics import METRICS
+from harness.gate.questions import tier_of
 from harness.gate.verdict import Endpoint, EndpointStatus, GateResult, Judgement, Verdict
 from harness.report import wording
 from harness.report.document import (
@@ -19,8 +21,10 @@ from harness.report.document import (
     Text,
 )
 from harness.report.facts import ReportFacts
+from harness.report.inert import cut
 from harness.report.sections.recommendation import recommendation
 from harness.report.sections.seeds import estimand
+from harness.report.sections.slices import LONGEST_VALUE
 from harness.report.sections.tuning import FEW
 
 _WORST_FIRST = (
@@ -35,6 +39,7 @@ _RULES = {
     "max_drop_average": ("drop on the average", "above", -1),
     "max_bits_per_byte_increase": ("rise in bits per byte", "below", 1),
     "max_format_drop": ("drop of answers in the asked form", "above", -1),
+    "max_drop_slice": ("drop on a slice", "above", -1),
 }
 
 
@@ -52,7 +57,7 @@ def _row(endpoint: Endpoint, advisory: bool) -> Row:
     measured = wording.titled(metric) if metric else endpoint.metric
     holm = endpoint.p_broken_holm
     cells = (
-        Cell(endpoint.task or "average", f"{endpoint.suite} · {measured}"),
+        Cell(endpoint.task or "average", f"{endpoint.suite} · {measured}{_slice(endpoint)}"),
         Cell(name, endpoint.rule),
         Cell(f"{word} {wording.change(unit, sign * abs(endpoint.limit))}".strip()),
         Cell(wording.change(unit, endpoint.value)),
@@ -64,9 +69,16 @@ def _row(endpoint: Endpoint, advisory: bool) -> Row:
     return Row(cells)
 
 
+def _slice(endpoint: Endpoint) -> str:
+    if endpoint.slice is None:
+        return ""
+    field, value = endpoint.slice
+    return f" · {field}: {cut(value, LONGEST_VALUE)}"
+
+
 def _rules(judgement: Judgement, alpha: float, advisory: bool) -> Table:
     """Worst first: what decided the verdict stands on top."""
-    endpoints = judgement.advisory if advisory else judgement.endpoints
+    endpoints = judgement.advisory if advisory else (*judgement.slices, *judgement.endpoints)
     ordered = sorted(endpoints, key=lambda endpoint: _WORST_FIRST.index(endpoint.status))
     pair = wording.pair_name(judgement.base, judgement.tuned)
     what = "Advisory rules, not part of the verdict" if advisory else "Rules of the gate"
@@ -120,26 +132,27 @@ def _certifiable(facts: ReportFacts) -> str:
     """What the margins and the number of items can certify together."""
     policy = facts.policy
     judged = {judgement.tuned for judgement in facts.verdict.judgements}
-    margins = [
-        task.certifiable_margin
+    tasks = [
+        (task.certifiable_margin, policy.bound(task.suite, task.task, "max_drop"))
         for pair in facts.comparisons
         if pair.tuned in judged and not pair.problems
         for task in pair.tasks
         if task.role == "general"
         and task.certifiable_margin is not None
-        and task.gated
         and not task.problems
+        and tier_of(task, policy) == "critical"
         and task.metrics[task.primary].metric.unit == "rate"
     ]
     limits = (
         f"The limits of this gate: a general task may lose up to {_points(policy.max_drop_task)}, "
-        f"the average up to {_points(policy.max_drop_average)}."
+        f"the average up to {_points(policy.max_drop_average)}.{_own_limits(policy)}"
     )
+    margins = [margin for margin, _ in tasks]
     if not margins:
         return limits
     low, high = _points(min(margins)), _points(max(margins))
     reach = low if low == high else f"{low} (best task) to {high} (weakest task)"
-    weak = sum(margin > policy.max_drop_task for margin in margins)
+    weak = sum(margin > limit for margin, limit in tasks)
     closing = (
         f"On {weak} of {len(margins)} tasks the limit is tighter than the items can certify: expect "
         "INCONCLUSIVE there, and measure more items."
@@ -150,6 +163,23 @@ def _certifiable(facts: ReportFacts) -> str:
         f"{limits} With the items measured here, and if nothing truly changed, a task can certify a margin "
         f"of {reach} (80 % power, one-sided {wording.small(policy.alpha)}). {closing}"
     )
+
+
+def _own_limits(policy: Gate) -> str:
+    """Rules of single tasks, and of slices."""
+    said = []
+    for name, rule in policy.task.items():
+        words: list[str] = [] if rule.tier == "critical" else [rule.tier]
+        words += [f"gains more than {_points(rule.min_gain)}"] if rule.min_gain is not None else []
+        words += [f"up to {_points(rule.max_drop)}"] if rule.max_drop is not None else []
+        if rule.max_bits_per_byte_increase is not None:
+            rise = wording.change("relative", rule.max_bits_per_byte_increase, signed=False)
+            words.append(f"up to {rise} in bits per byte")
+        said.append(f"{name}: {', '.join(words) or rule.tier}")
+    own = f" Of their own: {'; '.join(said)}." if said else ""
+    if policy.max_drop_slice is None:
+        return own
+    return f"{own} A slice that surely loses more than {_points(policy.max_drop_slice)} fails."
 
 
 def _points(fraction: float) -> str:

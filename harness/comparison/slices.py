@@ -1,0 +1,97 @@
+"""The primary metric's difference on parts of a task: where a loss lies, if it lies anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from harness.comparison.aggregates import AGGREGATIONS, column_of, difference_of
+from harness.comparison.facts import SlicedField, SliceFacts
+from harness.comparison.pairing import PairedTask
+from harness.statistics.estimates import Estimate, NoEstimate
+from harness.statistics.evidence import p_above, p_below
+from harness.statistics.multiplicity import benjamini_hochberg
+from harness.store.measurements import Measurement
+
+# Of one field: a field with more values than this is an identifier rather than a property.
+MOST_VALUES = 50
+
+
+def slice_facts(runs: Sequence[PairedTask]) -> tuple[SlicedField, ...]:
+    """Every field that the items name, each with its most frequent values; of a recipe over its runs.
+
+    Adjusted p-values are over all slices of the task together: a table of many is looked through for finds.
+    """
+    fields = list(dict.fromkeys(field for item in runs[0].base.items for field in item.slices))
+    return _adjusted([_sliced(runs, field) for field in fields])
+
+
+def _sliced(runs: Sequence[PairedTask], field: str) -> SlicedField:
+    places: dict[str, list[int]] = {}
+    for place, item in enumerate(runs[0].base.items):
+        if field in item.slices:
+            places.setdefault(item.slices[field], []).append(place)
+    ordered = sorted(places.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+    left_out = ordered[MOST_VALUES:]
+    return SlicedField(
+        field=field,
+        values=tuple(_facts(runs, value, within) for value, within in ordered[:MOST_VALUES]),
+        left_out_values=len(left_out),
+        left_out_items=sum(len(within) for _, within in left_out),
+    )
+
+
+def _facts(runs: Sequence[PairedTask], value: str, places: Sequence[int]) -> SliceFacts:
+    name = runs[0].base.primary
+    aggregate = runs[0].base.metrics[name].aggregate
+    base = column_of(_only(runs[0].base, places), name)
+    tuned = [column_of(_only(run.tuned, places), name) for run in runs]
+    difference = difference_of(aggregate, base, tuned)
+    value_of = AGGREGATIONS[aggregate].value
+    return SliceFacts(
+        value=value,
+        n=len(places),
+        base=value_of(base),
+        tuned=fmean(map(value_of, tuned)),
+        difference=difference if isinstance(difference, Estimate) else None,
+        reason=difference.reason if isinstance(difference, NoEstimate) else None,
+        **(_flips(runs[0], places) if len(runs) == 1 else {}),
+    )
+
+
+def _only(side: Measurement, places: Sequence[int]) -> Measurement:
+    return replace(side, items=tuple(side.items[place] for place in places))
+
+
+def _flips(task: PairedTask, places: Sequence[int]) -> Mapping[str, int]:
+    """Items whose binary primary score changed; nothing where it is not binary."""
+    primary = task.base.primary
+    pairs = [
+        (task.base.items[place].scores.get(primary), task.tuned.items[place].scores.get(primary))
+        for place in places
+    ]
+    if any(score not in (0.0, 1.0) for both in pairs for score in both):
+        return {}
+    return {"wins": pairs.count((0.0, 1.0)), "losses": pairs.count((1.0, 0.0))}
+
+
+def _adjusted(fields: Sequence[SlicedField]) -> tuple[SlicedField, ...]:
+    known = [each.difference for sliced in fields for each in sliced.values if each.difference is not None]
+    adjusted = iter(benjamini_hochberg([_p_changed(difference) for difference in known]))
+    return tuple(
+        sliced.model_copy(
+            update={
+                "values": tuple(
+                    each.model_copy(update={"p_adjusted": next(adjusted)}) if each.difference else each
+                    for each in sliced.values
+                )
+            }
+        )
+        for sliced in fields
+    )
+
+
+def _p_changed(difference: Estimate) -> float:
+    """Two-sided: did the slice change in either direction?"""
+    return min(1.0, 2.0 * min(p_above(difference, 0.0), p_below(difference, 0.0)))

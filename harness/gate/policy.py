@@ -1,0 +1,49 @@
+"""What a policy says of single tasks, applied to a comparison: once, for the verdict and the report alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from harness.comparison.compare import average_difference, average_noise, suite_facts
+from harness.comparison.facts import Comparison, TaskFacts
+from harness.experiment.gate_schema import BOUNDS, Gate, bound_of
+from harness.gate.questions import judged_metric
+
+
+def under(policy: Gate, comparison: Comparison) -> Comparison:
+    """The comparison with the policy's advisory tasks ungated, and the averages over those that are left."""
+    tasks = tuple(
+        task.model_copy(update={"gated": False}) if _is_set_aside(task, policy) else task
+        for task in comparison.tasks
+    )
+    if tasks == comparison.tasks:
+        return comparison
+    general = [task for task in tasks if task.role == "general"]
+    return comparison.model_copy(
+        update={
+            "tasks": tasks,
+            "general_average": average_difference(general),
+            "general_noise": average_noise(general),
+            "suites": tuple(suite_facts(each.suite, each.role, tasks) for each in comparison.suites),
+        }
+    )
+
+
+def _is_set_aside(task: TaskFacts, policy: Gate) -> bool:
+    return task.gated and policy.rule(task.suite, task.task).tier == "advisory"
+
+
+def unfit(policy: Gate, comparison: Comparison) -> tuple[str, ...]:
+    """Rules that say nothing about what was compared: such a gate is not the one that was meant."""
+    return tuple(_unfit(policy, {f"{task.suite}/{task.task}": task for task in comparison.tasks}))
+
+
+def _unfit(policy: Gate, tasks: Mapping[str, TaskFacts]) -> Iterator[str]:
+    for name, rule in policy.task.items():
+        if name not in tasks:
+            yield f'the gate has rules for "{name}", which is not among the tasks: {", ".join(tasks)}'
+        elif not tasks[name].problems:
+            role, unit = tasks[name].role, judged_metric(tasks[name])[0].metric.unit
+            for key in BOUNDS:
+                if getattr(rule, key) is not None and key != bound_of(role, unit):
+                    yield f"the gate's {key} for {name} has no use: it is a {role} task judged by a {unit}"
