@@ -185,7 +185,7 @@ def _without(side: Measurement, metric: str) -> list[str]:
 @kept
 def _not_finite(side: Measurement) -> list[str]:
     numbers = field_of(side, "scores"), field_of(side, "weights")
-    every = chain.from_iterable(map(methodcaller("values"), chain(*numbers)))
+    every = chain.from_iterable(map(methodcaller("values"), filter(None, chain(*numbers))))
     if math.isfinite(sum(every)):  # no sum is finite with a part that is not
         return []
     return [

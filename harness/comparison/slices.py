@@ -12,7 +12,7 @@ from harness.comparison.pairing import PairedTask
 from harness.statistics.estimates import Estimate, NoEstimate
 from harness.statistics.evidence import p_above, p_below
 from harness.statistics.multiplicity import benjamini_hochberg
-from harness.store.measurements import Measurement
+from harness.store.measurements import Measurement, field_of, kept
 
 # Of one field: a field with more values than this is an identifier rather than a property.
 MOST_VALUES = 50
@@ -23,8 +23,12 @@ def slice_facts(runs: Sequence[PairedTask]) -> tuple[SlicedField, ...]:
 
     Adjusted p-values are over all slices of the task together: a table of many is looked through for finds.
     """
-    fields = list(dict.fromkeys(field for item in runs[0].base.items for field in item.slices))
-    return _adjusted([_sliced(runs, field) for field in fields])
+    return _adjusted([_sliced(runs, field) for field in _fields(runs[0].base)])
+
+
+@kept
+def _fields(base: Measurement) -> list[str]:
+    return list(dict.fromkeys(field for named in field_of(base, "slices") for field in named))
 
 
 def _sliced(runs: Sequence[PairedTask], field: str) -> SlicedField:

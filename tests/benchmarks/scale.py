@@ -27,9 +27,7 @@ from harness.comparison.compare import compare
 from harness.comparison.facts import Comparison, Pair, Role
 from harness.experiment.metrics import METRICS, METRICS_OF_KIND
 from harness.experiment.schema import Gate
-from harness.gate.judge import gate, judge
-from harness.gate.stored import stored_comparisons
-from harness.gate.verdict import GateResult
+from harness.gate.stored import judged
 from harness.store.artifacts import Step, Store, step
 from harness.store.measurements import ITEMS_FILE, Measurement, Noise, measurement_record, read_measurement
 from harness.store.runs import RecordedPair, RunRecord
@@ -66,7 +64,11 @@ def _choice(world: np.random.Generator, tuning: np.random.Generator | None, item
                 "accuracy": float(one),
                 "accuracy_norm": float(one),
                 "probability": likely,
+<<<<<<< HEAD
                 "brier": (1 - likely) ** 2,
+=======
+                "brier": 2 * (1 - likely) ** 2,
+>>>>>>> w-bench
             },
             "gold": "B",
             "predicted": "B" if one else "D",
@@ -101,7 +103,15 @@ def _label(world: np.random.Generator, tuning: np.random.Generator | None, items
         predicted = np.where(moved, tuning.integers(0, len(LABELS), items), predicted)
     return [
         {
+<<<<<<< HEAD
             "scores": {"accuracy": float(right == said), "probability": likely, "brier": (1 - likely) ** 2},
+=======
+            "scores": {
+                "accuracy": float(right == said),
+                "probability": likely,
+                "brier": 2 * (1 - likely) ** 2,
+            },
+>>>>>>> w-bench
             "gold": LABELS[right],
             "predicted": LABELS[said],
             "chance": 1 / len(LABELS),
@@ -216,7 +226,6 @@ def stored(facts: Comparison, store: Store) -> RecordedPair:
         differs_in="adapter",
         comparison=comparison.fingerprint,
         validation=None,
-        seeds=(),
     )
 
 
@@ -230,10 +239,13 @@ def compared(base: list[Measurement], name: str, items: int, store: Store, clock
     return facts
 
 
+<<<<<<< HEAD
 def _judged(record: RunRecord, store: Store) -> GateResult:
     return gate([judge(each, Gate()) for each in stored_comparisons(record, store, Gate())], Gate())
 
 
+=======
+>>>>>>> w-bench
 def figures(configurations: int, items: int, store: Store) -> Mapping[str, float]:
     clock, pairs = Clock(), []
     base = measured("base", items, store, clock)
@@ -250,7 +262,7 @@ def figures(configurations: int, items: int, store: Store) -> Mapping[str, float
         provenance=(),
         versions=(),
     )
-    result = clock.timed("gate", lambda: _judged(record, store))
+    result = clock.timed("gate", lambda: judged(record, store, Gate()))
     print(f"{result.verdict.value}; {len(result.judgements)} judged")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"pairs": configurations * len(SHAPES) * items, **asdict(clock), "peak_bytes": peak}
