@@ -30,7 +30,7 @@ from harness.experiment.schema import Gate
 from harness.gate.stored import judged
 from harness.store.artifacts import Step, Store, step
 from harness.store.measurements import ITEMS_FILE, Measurement, Noise, measurement_record, read_measurement
-from harness.store.runs import RecordedPair, RunRecord
+from harness.store.runs import RecordedConfiguration, RecordedPair, RunRecord
 
 MOST_SECONDS, MOST_BYTES = 10.0, 2 * 2**30
 LABELS = tuple(f"chapter {number}" for number in range(20))
@@ -64,11 +64,7 @@ def _choice(world: np.random.Generator, tuning: np.random.Generator | None, item
                 "accuracy": float(one),
                 "accuracy_norm": float(one),
                 "probability": likely,
-<<<<<<< HEAD
-                "brier": (1 - likely) ** 2,
-=======
                 "brier": 2 * (1 - likely) ** 2,
->>>>>>> w-bench
             },
             "gold": "B",
             "predicted": "B" if one else "D",
@@ -103,15 +99,11 @@ def _label(world: np.random.Generator, tuning: np.random.Generator | None, items
         predicted = np.where(moved, tuning.integers(0, len(LABELS), items), predicted)
     return [
         {
-<<<<<<< HEAD
-            "scores": {"accuracy": float(right == said), "probability": likely, "brier": (1 - likely) ** 2},
-=======
             "scores": {
                 "accuracy": float(right == said),
                 "probability": likely,
                 "brier": 2 * (1 - likely) ** 2,
             },
->>>>>>> w-bench
             "gold": LABELS[right],
             "predicted": LABELS[said],
             "chance": 1 / len(LABELS),
@@ -223,9 +215,28 @@ def stored(facts: Comparison, store: Store) -> RecordedPair:
     return RecordedPair(
         base=facts.base,
         tuned=facts.tuned,
+        seeds=(),
         differs_in="adapter",
         comparison=comparison.fingerprint,
         validation=None,
+    )
+
+
+def configuration(name: str) -> RecordedConfiguration:
+    return RecordedConfiguration(
+        name=name,
+        description="",
+        dtype="float32",
+        quantization=None,
+        base="base",
+        family=name,
+        method="lora",
+        seed=0,
+        strength=1.0,
+        change=None,
+        proof=None,
+        generation=None,
+        measurements=(),
     )
 
 
@@ -239,13 +250,6 @@ def compared(base: list[Measurement], name: str, items: int, store: Store, clock
     return facts
 
 
-<<<<<<< HEAD
-def _judged(record: RunRecord, store: Store) -> GateResult:
-    return gate([judge(each, Gate()) for each in stored_comparisons(record, store, Gate())], Gate())
-
-
-=======
->>>>>>> w-bench
 def figures(configurations: int, items: int, store: Store) -> Mapping[str, float]:
     clock, pairs = Clock(), []
     base = measured("base", items, store, clock)
@@ -257,7 +261,7 @@ def figures(configurations: int, items: int, store: Store) -> Mapping[str, float
         command="",
         resolved="",
         data={},
-        configurations=(),
+        configurations=tuple(configuration(pair.tuned) for pair in pairs),
         pairs=tuple(pairs),
         provenance=(),
         versions=(),
