@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import types
 from collections.abc import Iterable
-from typing import Any, TypeVar, Union, get_origin
+from typing import Any, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
@@ -149,7 +148,7 @@ class _Finding:
         choices = choices_of(self.annotation)
         if choices and (self.kind == "literal_error" or isinstance(self.value, str)):
             return self._at(f"`{self.name}` cannot be {shown(self.value)}", self._near(choices))
-        if self.kind.endswith("_type") or get_origin(self.annotation) in (Union, types.UnionType):
+        if self.kind.endswith("_type") or len(list(options_of(self.annotation))) > 1:
             message = f"`{self.name}` must be {in_words(self.annotation)}, not {shown(self.value)}"
             return self._at(message, self._other_spelling())
         return self._at(f"`{self.name}` {self._limit()}", self._default())

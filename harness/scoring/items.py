@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.data.identity import item_ids
+from harness.errors import UsageError
 from harness.experiment.metrics import Metric, item_score
 from harness.models.quiet import quiet_lm_eval
 from harness.store.measurements import Item
@@ -71,6 +72,7 @@ def documents(task: CompiledTask, limit: int | None, asking: Asking = PLAIN) -> 
         for _, group in groupby(lm_task.instances, key=lambda instance: instance.doc_id):
             instances = tuple(group)
             found.append(Document("", lm_task, instances[0].doc, instances))
+    _refuse_unknown_slices(task, found)
     # Leaves of a group may hold equal documents; the name of a single task is the person's to change.
     several = len(task.lm_tasks) > 1
     names = item_ids(
@@ -80,6 +82,17 @@ def documents(task: CompiledTask, limit: int | None, asking: Asking = PLAIN) -> 
         Document(name, entry.lm_task, entry.document, entry.instances)
         for name, entry in zip(names, found, strict=True)
     ]
+
+
+def _refuse_unknown_slices(task: CompiledTask, found: Sequence[Document]) -> None:
+    """Rows of local data are checked where they are read; those of the hub are seen here first."""
+    for name in task.slices:
+        without = next((entry.document for entry in found if name not in entry.document), None)
+        if without is not None:
+            raise UsageError(
+                f"[task.{task.name}] slices by `{name}`, which its documents have not; "
+                f"they have {', '.join(map(str, without))}"
+            )
 
 
 def scored_item(document: Document, task: CompiledTask) -> Item:

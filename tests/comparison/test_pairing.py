@@ -49,6 +49,7 @@ def test_items_are_matched_by_identity_and_not_by_place(measured, pair):
         ({"prompt_hash": "other"}, "prompt_hash differs on item item7"),
         ({"gold": "perhaps"}, "gold differs on item item7"),
         ({"cluster": "c"}, "cluster differs on item item7"),
+        ({"slices": {"kind": "capital"}}, "slices differs on item item7"),
         ({"chance": 0.5}, "chance differs on item item7"),
         ({"weights": {"accuracy": 2.0}}, "weights differs on item item7"),
         ({"item": "item8"}, "lora has item item8 more than once"),

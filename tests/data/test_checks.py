@@ -18,7 +18,9 @@ from harness.errors import ConfigurationError
 from harness.experiment.schema import Task
 
 DATA = {"test": "x.jsonl"}
+LABELS = {"kind": "classification", "data": DATA, "prompt": "{{ title }}:", "labels": ["eye", "ear"]}
 TASKS = {
+    "sliced": Task.model_validate({**LABELS, "slices": ["kind"]}),
     "label": Task.model_validate(
         {
             "kind": "classification",
@@ -43,6 +45,7 @@ TASKS = {
     "text": Task.model_validate({"kind": "perplexity", "data": DATA, "text": "text"}),
 }
 SOUND = {
+    "sliced": {"title": "t", "label": "eye", "kind": "a"},
     "label": {"title": "t", "label": "eye", "group": "g"},
     "choice": {"question": "q", "choices": ["12", "7"], "answer": "7"},
     "qa": {"q": "q", "a": ["one", "two"]},
@@ -62,6 +65,7 @@ def test_sound_rows_have_no_problem(name: str) -> None:
         ("label", {"title": ..., "titel": "x"}, "no column `title`", "did you mean `titel`?"),
         ("label", {"title": None}, "`title` is null", ""),
         ("label", {"group": ...}, "no column `group`, which `cluster` names", ""),
+        ("sliced", {"kind": ...}, "no column `kind`, which `slices` names", "the row has `title`, `label`"),
         ("label", {"label": "eyes"}, "the label 'eyes' is not in `labels`", 'did you mean "eye"?'),
         ("label", {"label": 1}, "the label 1 is not in `labels`", 'labels are "eye", "ear"'),
         ("choice", {"answer": "9"}, "the answer '9' is not among the choices", "from 0 to 1"),

@@ -53,6 +53,7 @@ data = { test = "colour.jsonl" }
 prompt = "{{ n }} {{ thing }}:"
 labels = ["blue", "red", "green", "yellow"]
 cluster = "n"
+slices = ["thing"]
 [task.say]
 kind = "qa"
 data = { test = "say.jsonl" }

@@ -19,7 +19,7 @@ from harness.experiment.load import load_experiment, load_experiments
 from harness.plan import make_plan
 from harness.scoring import language_model
 from harness.store.artifacts import Store
-from tests.pipeline.conftest import Project, write_project
+from tests.pipeline.conftest import THINGS, Project, write_project
 
 
 def items(project: Project) -> dict[str, Any]:
@@ -114,6 +114,32 @@ def test_margins_can_be_changed_without_measuring_again(finished: Project, tmp_p
     copy.file.write_text(text.replace("[gate]", "[gate]\nmin_gain = 0.99"), encoding="utf-8")
 
     assert copy.gate() == 4, "a gain of 99 points is not there, and a gain above 0 is no failure"
+
+
+def test_rules_of_single_tasks_judge_what_is_stored_in_gate_and_report_alike(
+    finished: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Project(tmp_path / "copy")
+    shutil.copytree(finished.root, copy.root)
+    rule = ("--set", 'gate.task."general/choice".tier="advisory"')
+
+    copy.gate("--format", "json", *rule)
+    (judgement,) = json.loads(capsys.readouterr().out)["judgements"]
+    assert copy.call("report", str(copy.file), *rule) == 0
+
+    assert "choice" in {each["task"] for each in judgement["advisory"]}
+    assert not {"choice", "average"} & {each["task"] for each in judgement["rules"]}
+    report = (copy.root / "reports/tiny/report.md").read_text(encoding="utf-8")
+    assert "general average" not in report
+    assert "advisory: not part of the verdict" in report
+
+
+def test_the_report_says_which_slice_of_a_task_changed(finished: Project) -> None:
+    report = (finished.root / "reports/tiny/report.md").read_text(encoding="utf-8")
+
+    assert "Slices of domain / colour" in report
+    for thing in THINGS:
+        assert f"| {thing}<br><sub>thing</sub> |" in report
 
 
 def test_two_learning_rates_never_share_a_result_and_base_and_tuned_never_do(

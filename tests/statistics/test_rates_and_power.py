@@ -11,7 +11,7 @@ from harness.statistics.distributions import quantile, two_sided, upper_tail
 from harness.statistics.estimates import Estimate, Interval
 from harness.statistics.evidence import interval_at, p_above, p_below
 from harness.statistics.linear import singletons
-from harness.statistics.multiplicity import holm
+from harness.statistics.multiplicity import benjamini_hochberg, holm
 from harness.statistics.power import binary_margin, certifiable_margin, items_to_settle, zero_flip_items
 from harness.statistics.rates import mean_interval, wilson
 from harness.statistics.tango import tango_difference
@@ -66,6 +66,19 @@ def test_holm_reproduces_its_oracles(oracles):
     ]
     assert holm(regressed) == pytest.approx(oracles["O26_gate"]["holm_regressed"], abs=1e-9)
     assert holm([]) == ()
+
+
+def test_benjamini_and_hochberg_reproduce_their_oracle(oracles):
+    assert benjamini_hochberg(oracles["O10_multi"]["p"]) == pytest.approx(
+        oracles["O10_multi"]["bh"], abs=1e-12
+    )
+    assert benjamini_hochberg([]) == ()
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
+def test_benjamini_and_hochberg_are_scipys(p_values):
+    expected = stats.false_discovery_control(p_values)
+    assert benjamini_hochberg(p_values) == pytest.approx(expected, abs=1e-12)
 
 
 # Few cases: one call of multipletests takes 0.1 s.

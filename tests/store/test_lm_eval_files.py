@@ -138,6 +138,40 @@ def test_other_margins_are_set_as_in_an_experiment(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "setting", ['gate.task."domain/quiz".min_gain=0.5', 'gate.task={ "domain/quiz" = { min_gain = 0.5 } }']
+)
+def test_a_rule_for_one_task_is_set_as_in_an_experiment(tmp_path: Path, setting: str) -> None:
+    worse, better = write(tmp_path / "worse", right(100, 400)), write(tmp_path / "better", right(200, 400))
+
+    assert compare(worse, better, "--domain", "quiz", "--set", setting) == 4
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        (
+            'gate.task."domain/quizz".min_gain=0.5',
+            '"domain/quizz", which is not among the tasks: domain/quiz',
+        ),
+        ('gate.task."domain/quiz".max_drop=0.5', "max_drop for domain/quiz has no use"),
+        ('gate.task."domain/quiz".min_gian=0.5', "gate.task.domain/quiz.min_gian"),
+        ('gate.task."domain/quiz".tier=suporting', "gate.task.domain/quiz.tier"),
+        ("gate.task=3", "gate.task"),
+        ("gate.alpha.x=3", "only the gate can be set"),
+        ("gate=3", "only the gate can be set"),
+        ("=3", "only the gate can be set"),
+    ],
+)
+def test_a_mistake_in_a_rule_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str, said: str
+) -> None:
+    worse, better = write(tmp_path / "worse", right(10, 40)), write(tmp_path / "better", right(20, 40))
+
+    assert compare(worse, better, "--domain", "quiz", "--set", setting) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("change", "reason"),
     [
         (

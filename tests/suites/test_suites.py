@@ -16,6 +16,7 @@ import pytest
 from jinja2 import Environment
 
 from harness.experiment.schema import Suite
+from harness.statistics.linear import FEWEST_DRAWS
 from suites import medical
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,19 @@ def test_test_and_validation_share_no_cluster_and_no_item(name: str, task: str) 
     if cluster is not None:
         assert all(row[cluster] for row in test + validation)
         assert values(test, cluster).isdisjoint(values(validation, cluster))
+
+
+@pytest.mark.parametrize(
+    ("name", "task"), [("medical", "chapter"), ("general", "world"), ("general", "arithmetic")]
+)
+def test_every_slice_is_large_enough_to_be_looked_at(name: str, task: str) -> None:
+    test = task_rows(name, task, "test")
+    declared = suite(name).task[task]
+    assert declared.slices
+    for column in declared.slices:
+        for value in values(test, column):
+            within = [row for row in test if row[column] == value]
+            assert len(values(within, declared.cluster or "")) >= FEWEST_DRAWS, value
 
 
 @pytest.mark.parametrize("task", RATE_TASKS)

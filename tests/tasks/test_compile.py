@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sklearn.metrics import f1_score
 
 import harness.tasks.metrics
 from harness.comparison.aggregates import measured_value
-from harness.errors import RunFailed
+from harness.errors import RunFailed, UsageError
 from harness.experiment.schema import Task
 from harness.models.loading import device
 from harness.models.quiet import quiet_lm_eval
@@ -39,6 +40,7 @@ TASKS: dict[str, tuple[Task, list[dict[str, Any]]]] = {
             choices="options",
             answer="right",
             cluster="group",
+            slices=("group", "right"),
         ),
         CHOICE_ROWS,
     ),
@@ -97,8 +99,16 @@ def test_items_hold_gold_prediction_chance_cluster_and_raw_responses(lm: TreeLM)
     assert item.predicted in COLOURS
     assert item.chance == pytest.approx(1 / 3)
     assert item.cluster == "g0"
+    assert item.slices == {"group": "g0", "right": "1"}
     assert item.prompt == "Q: colour 4\nA:"
     assert [response["continuation"] for response in item.responses] == [" blue", " red", " green"]
+
+
+def test_a_slice_that_documents_lack_is_refused_before_anything_is_scored(lm: TreeLM) -> None:
+    task = replace(compiled("choice", lm), slices=("grup",))
+
+    with pytest.raises(UsageError, match="slices by `grup`, which its documents have not; they have q, opt"):
+        documents(task, None)
 
 
 def test_token_f1_with_several_golds_stays_a_fraction(lm: TreeLM) -> None:
