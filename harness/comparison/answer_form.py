@@ -7,7 +7,7 @@ arXiv:2510.17776; statistics.md 2.7): items that are scored by likelihood too te
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 
 import numpy as np
@@ -77,15 +77,25 @@ def _rates(side: Measurement) -> FormRates:
     texts = _texts(side) or []
     return FormRates(
         empty=sum(not text.strip() for text in texts) / len(texts),
-        truncated=_mean([_truncated(item) for item in side.items]),
+        truncated=_mean(map(_truncated, side.items)),
         unparsed=_mean(_unparsed(side)),
     )
 
 
-def _mean(found: Sequence[float | None]) -> float | None:
+def _mean(found: Iterable[float | None]) -> float | None:
     """Of flags the share that is set; None where one of them is not known."""
-    known = [each for each in found if each is not None]
-    return sum(known) / len(known) if len(known) == len(found) else None
+    known = _known(found)
+    return sum(known) / len(known) if known else None
+
+
+def _known(found: Iterable[float | None]) -> list[float] | None:
+    """All of them; None, without looking further, where one is not known."""
+    known: list[float] = []
+    for each in found:
+        if each is None:
+            return None
+        known.append(each)
+    return known
 
 
 @kept
@@ -105,13 +115,10 @@ def _truncated(item: Item) -> bool | None:
     return cut if isinstance(cut, bool) else None
 
 
-@kept
-def _unparsed(side: Measurement) -> list[bool | None]:
+def _unparsed(side: Measurement) -> Iterator[bool | None]:
     """Whether no answer could be read: by the task's own metric, or by the primary metric's filter."""
-    return [
-        item.scores[PARSED] == 0.0 if PARSED in item.scores else _unread(item, side.primary)
-        for item in side.items
-    ]
+    for item in side.items:
+        yield item.scores[PARSED] == 0.0 if PARSED in item.scores else _unread(item, side.primary)
 
 
 def _unread(item: Item, primary: str) -> bool | None:
@@ -135,12 +142,11 @@ def _parsed_difference(runs: Sequence[PairedTask]) -> Estimate | None:
     return difference if isinstance(difference, Estimate) else None
 
 
+@kept
 def _parsed(side: Measurement) -> Floats | None:
     """1 for an answer that could be read, 0 for one that could not; None unless known of every item."""
-    unparsed = _unparsed(side)
-    if None in unparsed:
-        return None
-    return 1.0 - np.array(unparsed, dtype=np.float64)
+    unparsed = _known(_unparsed(side))
+    return None if unparsed is None else 1.0 - np.array(unparsed, dtype=np.float64)
 
 
 def _losses(task: PairedTask, named: str, paired: Sequence[PairedTask]) -> tuple[_Losses | None, str | None]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from harness.comparison.aggregates import clusters_of
@@ -25,11 +23,12 @@ def divergence_facts(tuned: Measurement) -> tuple[DivergenceFacts | None, str | 
     lacking = len(tuned.items) - len(found)
     if lacking:
         return None, f"the divergence is missing on {lacking} of {len(tuned.items)} documents"
-    broken = sum(not math.isfinite(each.nats) for each in found)
+    nats = np.array([each.nats for each in found], dtype=np.float64)
+    broken = int(np.sum(~np.isfinite(nats)))
     if broken:
         return None, f"the divergence is not finite on {broken} of {len(found)} documents"
     tokens = np.array([each.tokens for each in found], dtype=np.float64)
-    per_token = np.array([each.nats for each in found], dtype=np.float64) / tokens
+    per_token = nats / tokens
     value = weighted_ratio(per_token, tokens)
     return DivergenceFacts(
         nats_per_token=value,
