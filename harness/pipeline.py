@@ -59,7 +59,8 @@ def run(loaded: LoadedExperiment, store: Store, progress: Progress, force: bool 
             refuse_impossible(loaded, Amounts(store, loaded.root), sources)
         if missing:
             _make(loaded, plan, store, progress)
-        compared = {pair.tuned: _compared(pair, plan, store) for pair in plan.pairs}
+        reader = Reader(store)
+        compared = {pair.tuned: _compared(pair, plan, reader) for pair in plan.pairs}
         record = run_record(loaded, plan, compared)
         previous = read_run(store, plan.key)
         if previous is not None and not missing:  # these versions made nothing
@@ -80,18 +81,16 @@ def _make(loaded: LoadedExperiment, plan: Plan, store: Store, progress: Progress
     make_missing(loaded, plan, store, progress)
 
 
-def _compared(pair: Pair, plan: Plan, store: Store) -> Compared:
+def _compared(pair: Pair, plan: Plan, reader: Reader) -> Compared:
     """The fingerprints of the pair's comparisons, each made and stored if it is missing."""
-    base, runs = (
-        plan.configuration(pair.base),
-        [plan.configuration(name) for name in pair.seeds or [pair.tuned]],
-    )
-    problems = dict.fromkeys(problem for run in runs for problem in _problems(run, store))
+    base = plan.configuration(pair.base)
+    runs = [plan.configuration(name) for name in pair.seeds or (pair.tuned,)]
+    problems = dict.fromkeys(problem for run in runs for problem in _problems(run, reader.store))
     pair = pair.model_copy(update={"problems": tuple(problems)})
     measured = {run.name: run.measurements for run in runs}
     return Compared(
-        test=_comparison(pair, base.measurements, measured, store),
-        validation=_on_validation(pair, base, runs, store),
+        test=_comparison(pair, base.measurements, measured, reader),
+        validation=_on_validation(pair, base, runs, reader),
     )
 
 
@@ -101,7 +100,7 @@ def _problems(tuned: Configuration, store: Store) -> tuple[str, ...]:
 
 
 def _on_validation(
-    pair: Pair, base: Configuration, runs: Sequence[Configuration], store: Store
+    pair: Pair, base: Configuration, runs: Sequence[Configuration], reader: Reader
 ) -> str | None:
     tasks = runs[0].validation
     if not tasks:
@@ -110,12 +109,13 @@ def _on_validation(
     roles = {suite: role for suite, role in pair.roles.items() if suite in suites}
     measured = {key: base.validation[key] for key in tasks}
     of_runs = {run.name: run.validation for run in runs}
-    return _comparison(pair.model_copy(update={"roles": roles}), measured, of_runs, store)
+    return _comparison(pair.model_copy(update={"roles": roles}), measured, of_runs, reader)
 
 
 def _comparison(
-    pair: Pair, base: Mapping[TaskKey, Step], runs: Mapping[str, Mapping[TaskKey, Step]], store: Store
+    pair: Pair, base: Mapping[TaskKey, Step], runs: Mapping[str, Mapping[TaskKey, Step]], reader: Reader
 ) -> str:
+    store = reader.store
     comparison = step(
         "comparisons",
         f"{pair.tuned} against {pair.base}",
@@ -129,7 +129,7 @@ def _comparison(
     )
     if not store.has(comparison):
         tuned = [each for name, steps in runs.items() for each in _measurements(name, steps, store)]
-        facts = compare(_measurements(pair.base, base, store), tuned, pair)
+        facts = compare(reader.base(pair.base, base), tuned, pair)
         store.begin(comparison)
         store.finish(comparison, {"comparison": facts.model_dump(mode="json")})
     return comparison.fingerprint
@@ -145,6 +145,19 @@ def _stale(tuned: Configuration, store: Store) -> tuple[str, ...]:
         for step in (*tuned.measurements.values(), *tuned.validation.values())
         if store.read(step)["weights_sha256"] != weights
     )
+
+
+class Reader:
+    """Reads measurements, those of a base once: every pair of it is compared with the same items."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._kept: tuple[Mapping[TaskKey, Step], list[Measurement]] | None = None
+
+    def base(self, name: str, steps: Mapping[TaskKey, Step]) -> list[Measurement]:
+        if self._kept is None or self._kept[0] != steps:
+            self._kept = (steps, _measurements(name, steps, self.store))
+        return self._kept[1]
 
 
 def _measurements(name: str, steps: Mapping[TaskKey, Step], store: Store) -> list[Measurement]:
