@@ -28,7 +28,7 @@ def test_written_answers_are_held_against_the_likelihood_of_the_same_items(proje
     assert project.run() == 0
 
     loaded, store = load_experiment(project.file), Store(project.store)
-    (comparison,) = stored_comparisons(stored_run(loaded, store), store)
+    (comparison,) = stored_comparisons(stored_run(loaded, store), store, loaded.experiment.gate)
     by_name = {task.task: task for task in comparison.tasks}
     form, likely = by_name["written"].form, by_name["colour"]
     assert form is not None
