@@ -29,6 +29,7 @@ MARKS = {
 @experiment_argument
 @store_option
 @click.option("--format", "form", type=click.Choice(["human", "json"]), default="human", show_default=True)
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
 def command(experiment: Path, overrides: tuple[str, ...], store: Path | None, form: str) -> int:
     """Judge stored results. Reads no weights, and of data only whether it is still what was measured.
 

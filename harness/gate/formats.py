@@ -35,7 +35,7 @@ def several_as_json(results: Mapping[str, GateResult]) -> str:
 
 
 def as_document(result: GateResult) -> dict[str, Any]:
-    """The document behind `--format json`.
+    """The document behind `--json` (README, "The gate's JSON").
 
     `rules` are what the verdict rests on, `advisory` what it does not, `slices` those that surely lost more
     than they may, `comparability` why there is no number where there is none.
@@ -53,6 +53,7 @@ def _judgement(judgement: Judgement) -> dict[str, Any]:
     return {
         "tuned": judgement.tuned,
         "base": judgement.base,
+        "seeds": list(judgement.seeds),
         "verdict": judgement.verdict.value,
         "exit_code": judgement.exit_code,
         "sentence": judgement.sentence,

@@ -70,6 +70,7 @@ class Judgement(BaseModel):
     """The gate's answer for one tuned configuration.
 
     slices: those whose loss surely exceeds max_drop_slice; the others decide nothing
+    seeds:  the training runs that a recipe is judged by; empty for one configuration
     """
 
     model_config = ConfigDict(frozen=True)
@@ -83,6 +84,7 @@ class Judgement(BaseModel):
     advisory: tuple[Endpoint, ...] = ()
     slices: tuple[Endpoint, ...] = ()
     reasons: tuple[str, ...] = ()
+    seeds: tuple[str, ...] = ()
 
 
 class GateResult(BaseModel):

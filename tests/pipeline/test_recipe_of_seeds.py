@@ -36,7 +36,9 @@ def test_the_recipe_is_judged_at_its_chosen_strength_and_its_runs_are_not(seeded
 def test_a_recipes_numbers_are_the_means_of_its_runs(seeded: Project) -> None:
     loaded = load_experiment(seeded.file)
     record = stored_run(loaded, Store(seeded.store))
-    pairs = {pair.tuned: pair for pair in stored_comparisons(record, Store(seeded.store), loaded.experiment.gate)}
+    pairs = {
+        pair.tuned: pair for pair in stored_comparisons(record, Store(seeded.store), loaded.experiment.gate)
+    }
     assert [name for name in pairs if "seed" not in name] == ["lora@0.5", "lora@1"]
     for strength in ("0.5", "1"):
         recipe = pairs[f"lora@{strength}"]
