@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.pipeline import run as run
     from harness.plan import make_plan as make_plan
     from harness.report.render import render_report as render_report
+    from harness.statistics.intruders import intruder_dimensions as intruder_dimensions
     from harness.statistics.pass_at_k import pass_at_k as pass_at_k
     from harness.store.artifacts import Store as Store
     from harness.store.columns import columns as columns
@@ -49,6 +50,7 @@ _HOMES = {
     "Verdict": "harness.gate.verdict",
     "columns": "harness.store.columns",
     "compare": "harness.comparison.compare",
+    "intruder_dimensions": "harness.statistics.intruders",
     "judge": "harness.gate.judge",
     "load_experiment": "harness.experiment.load",
     "load_experiments": "harness.experiment.load",

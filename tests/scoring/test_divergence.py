@@ -102,3 +102,33 @@ def test_a_part_that_is_wanted_has_the_very_numbers_that_it_has_among_all() -> N
     everything = pair.responses()
     for k in everything:
         assert pair.responses({k})[k] == everything[k]
+
+
+class Identity:
+    """A head that gives its hidden states back as logits: what of the engine reads them can be told numbers."""
+
+    vocabulary, head_is_plain, device = 3, True, torch.device("cpu")
+
+    def logits(self, hidden: torch.Tensor, start: int, stop: int, projection: object = None) -> torch.Tensor:
+        return hidden[:, start:stop]
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_the_direction_of_the_divergence_is_the_oracles(
+    oracles: dict[str, dict[str, float]], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setitem(reading.SLICE_OF_DEVICE, "cpu", width)
+    oracle = oracles["O16_kl"]
+    base, tuned = (torch.tensor([shares]).log() for shares in ([0.7, 0.2, 0.1], [0.5, 0.3, 0.2]))
+    one = np.zeros(1, dtype=np.int64)
+
+    def nats(of: torch.Tensor, unchanged: torch.Tensor) -> float:
+        projection = (torch.empty(0), None)
+        places = reading.Positions(kept=one, row_of=one, targets=one, order=one)
+        return float(reading.read_at(Identity(), of, places, 1, reading.Base(unchanged, projection))[2, 0])
+
+    assert nats(tuned, base) == pytest.approx(oracle["fwd"], abs=1e-6)
+    assert nats(base, tuned) == pytest.approx(oracle["rev"], abs=1e-6)
+    assert nats(base, base) == pytest.approx(0.0, abs=1e-7)
+    entropy_of_base = -float((base.exp() * base).sum())
+    assert entropy_of_base + nats(tuned, base) == pytest.approx(oracle["ce"], abs=1e-6)
