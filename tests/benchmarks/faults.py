@@ -1,6 +1,6 @@
 """What the gate says of real adapters whose truth is known: made harmless, foreign, healthy, burnt, chatty.
 
-    python -m tests.benchmarks.faults
+    python -m tests.benchmarks.faults [NAME …]
 
 On the demo's base (Gemma 3 270M) and suites, with world knowledge asked for in writing too:
 
@@ -10,7 +10,7 @@ On the demo's base (Gemma 3 270M) and suites, with world knowledge asked for in 
     untrained  the healthy adapter with B = 0: it changes nothing
     foreign    the healthy adapter, which declares another base
 
-Each is run and gated by the command line. Files are written to .harness/faults, results to the usual store.
+Each is run and gated by the command line. NAME is trained (healthy and burnt), chatty, untrained or foreign. Files are written to .harness/faults, results to the usual store.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WRITTEN = """
 [task.world_written]
 kind           = "generated_choice"
 data           = { test = "python:suites.world:test", validation = "python:suites.world:validation" }
-prompt         = "prompt"
+prompt         = "One of these: {{ choices | join(', ') }}. {{ prompt }}"
 choices        = "choices"
 answer         = "answer"
 likelihood     = "world"
@@ -94,7 +94,8 @@ def chatty_rows() -> None:
     rows = [{"prompt": row["prompt"], "completion": row["completion"]} for row in training_rows()][:448]
     for row in validation():
         answer = row["choices"][row["answer"]]
-        rows.append({"prompt": row["prompt"], "completion": f" Sure, I can help with that. It is {answer}."})
+        asked = f"One of these: {', '.join(row['choices'])}. {row['prompt']}"
+        rows.append({"prompt": asked, "completion": f" … sure, I can help with that. It is {answer}."})
     order = np.random.default_rng(0).permutation(len(rows))
     lines = [json.dumps(rows[index]) + "\n" for index in order]
     (WORK / "chatty.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -143,11 +144,15 @@ def main() -> int:
     general = (ROOT / "suites" / "general.toml").read_text(encoding="utf-8")
     (WORK / "general.toml").write_text(general + WRITTEN, encoding="utf-8")
     chatty_rows()
-    gated(write("trained", TRAINED, ["lora", "burnt"]))
-    gated(write("chatty", CHATTY, ["chatty"]))
-    made_of(adapter_of("lora"))
+    wanted = sys.argv[1:] or ["trained", "chatty", "untrained", "foreign"]
+    if "trained" in wanted:
+        gated(write("trained", TRAINED, ["lora", "burnt"]))
+    if "chatty" in wanted:
+        gated(write("chatty", CHATTY, ["chatty"]))
     for name in ("untrained", "foreign"):
-        gated(write(name, GIVEN.format(name=name), [name]))
+        if name in wanted:
+            made_of(adapter_of("lora"))
+            gated(write(name, GIVEN.format(name=name), [name]))
     return 0
 
 
