@@ -62,7 +62,9 @@ def task_inputs(task: Task, sources: SourceFingerprints) -> dict[str, Any]:
     """The task's settings and data. Whether it is gated, and what it is held against, changes no score."""
     named = [] if task.data is None else [task.data.test, task.data.validation]
     return {
-        "task": task.model_dump(mode="json", exclude={"gate", "likelihood"}),
+        "task": task.model_dump(
+            mode="json", exclude={"gate", "likelihood", *(() if task.slices else ("slices",))}
+        ),
         "data": [dict(sources(source)) for source in named if source],
     }
 

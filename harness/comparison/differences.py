@@ -91,7 +91,6 @@ def _metric_facts(runs: Sequence[PairedTask], name: str) -> MetricFacts:
         base=aggregation.value(base),
         tuned=fmean(map(aggregation.value, tuned)),
         base_interval95=aggregation.interval(base),
-        tuned_interval95=aggregation.interval(tuned[0]) if len(tuned) == 1 else None,
         difference=difference if isinstance(difference, Estimate) else None,
         reason=difference.reason if isinstance(difference, NoEstimate) else None,
         p_any=any_difference(metric.aggregate, base, tuned, difference),

@@ -77,7 +77,6 @@ class MetricFacts(_Fact):
     base: float
     tuned: float
     base_interval95: Interval | None = None
-    tuned_interval95: Interval | None = None
     difference: Estimate | None = None
     reason: str | None = None
     p_any: float | None = None

@@ -40,7 +40,7 @@ class Gate(Declared):
     max_drop_average:           what the general tasks may lose on average
     max_drop_task:              what one general task may lose
     max_bits_per_byte_increase: how much worse a general text may be predicted, as a share of the base's
-    max_format_drop:            how many answers fewer may come in the asked form, as a share of all
+    max_drop_format:            how many answers fewer may come in the asked form, as a share of all
     max_drop_slice:             what one slice of a gated task may lose; left out, slices decide nothing
     on_inconclusive:            whether too little evidence blocks
     task:                       one table `[gate.task."suite/task"]` for each task with rules of its own
@@ -52,7 +52,7 @@ class Gate(Declared):
     max_drop_average: Limit = 0.025
     max_drop_task: Limit = 0.065
     max_bits_per_byte_increase: Limit = 0.02
-    max_format_drop: Limit = 0.05
+    max_drop_format: Limit = 0.05
     max_drop_slice: Limit | None = None
     on_inconclusive: Literal["block", "allow"] = "block"
     task: dict[str, TaskRule] = Field(default_factory=dict)

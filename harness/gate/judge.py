@@ -66,7 +66,7 @@ def judge(comparison: Comparison, policy: Gate) -> Judgement:
         return _without_numbers(Verdict.NOT_COMPARABLE, comparison, policy, (reason,))
     answers = answer(comparison, policy)
     slices = broken_slices(comparison, policy)
-    verdict, sentence = _decide(comparison, answers, slices, policy)
+    verdict, sentence, decisive = _decide(comparison, answers, slices, policy)
     return Judgement(
         tuned=comparison.tuned,
         seeds=comparison.seeds,
@@ -77,6 +77,7 @@ def judge(comparison: Comparison, policy: Gate) -> Judgement:
         endpoints=(*answers.domain, *answers.general, *answers.form),
         advisory=answers.advisory,
         slices=slices,
+        decisive=tuple(decisive),
         reasons=(
             *answers.unanswered,
             *(f"{reason} (supporting)" for reason in answers.unheard),
@@ -112,8 +113,8 @@ def gate(judgements: Sequence[Judgement], policy: Gate) -> GateResult:
 
 def _decide(
     comparison: Comparison, answers: Answers, slices: Sequence[Endpoint], policy: Gate
-) -> tuple[Verdict, str]:
-    """The verdict and the words for it; statuses and p-values are all that it looks at."""
+) -> tuple[Verdict, str, Sequence[Endpoint]]:
+    """The verdict, the words for it and what decided; statuses and p-values are all that it looks at."""
     names = comparison.tuned, comparison.base
     broken = [
         *(each for each in answers.domain if each.status is EndpointStatus.REGRESSED),
@@ -121,10 +122,11 @@ def _decide(
         *slices,
     ]
     if broken:
-        return Verdict.FAIL, wording.failed(*names, broken, policy)
-    if not answers.unanswered and not wording.still_open(answers):
-        return Verdict.PASS, wording.passed(*names, answers, policy)
-    return Verdict.INCONCLUSIVE, wording.inconclusive(*names, answers, policy)
+        return Verdict.FAIL, wording.failed(*names, broken, policy), broken
+    still_open = wording.still_open(answers)
+    if not answers.unanswered and not still_open:
+        return Verdict.PASS, wording.passed(*names, answers, policy), ()
+    return Verdict.INCONCLUSIVE, wording.inconclusive(*names, answers, policy), still_open
 
 
 def _beyond_holm(endpoint: Endpoint, alpha: float) -> bool:

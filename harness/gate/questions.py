@@ -13,7 +13,7 @@ from harness.experiment.metrics import Metric
 from harness.statistics.estimates import Estimate, negated, scaled
 
 GUARD: Bound = "max_bits_per_byte_increase"
-FORM = "max_format_drop"
+FORM = "max_drop_format"
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def form_question(task: TaskFacts, policy: Gate) -> tuple[Question, ...]:
     """Whether the answers kept the form that was asked for, where that is known (statistics.md 9)."""
     if task.form is None or task.form.parsed is None:
         return ()
-    drop = policy.max_format_drop
+    drop = policy.max_drop_format
     return (
         Question(
             rule=FORM,

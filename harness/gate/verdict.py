@@ -27,7 +27,7 @@ class EndpointStatus(StrEnum):
 class Endpoint(BaseModel):
     """One rule of the gate on one comparison.
 
-    `rule` is min_gain, max_drop_task, max_drop_average, max_bits_per_byte_increase, max_format_drop or
+    `rule` is min_gain, max_drop_task, max_drop_average, max_bits_per_byte_increase, max_drop_format or
     max_drop_slice;
     `limit` its value, the task's own where the policy has one; `tier` how far it counts;
     bounds are those of the two-sided interval at 1 - 2·alpha (90 %).
@@ -71,6 +71,7 @@ class Judgement(BaseModel):
 
     slices: those whose loss surely exceeds max_drop_slice; the others decide nothing
     seeds:  the training runs that a recipe is judged by; empty for one configuration
+    decisive: of a FAIL what is broken, of INCONCLUSIVE what is open; empty where that is no endpoint
     """
 
     model_config = ConfigDict(frozen=True)
@@ -85,6 +86,7 @@ class Judgement(BaseModel):
     slices: tuple[Endpoint, ...] = ()
     reasons: tuple[str, ...] = ()
     seeds: tuple[str, ...] = ()
+    decisive: tuple[Endpoint, ...] = ()
 
 
 class GateResult(BaseModel):

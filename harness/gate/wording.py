@@ -110,10 +110,10 @@ def _undecided(tuned: str, base: str, endpoint: Endpoint, policy: Gate) -> str:
     if not noise and _interval_alone_holds(endpoint):
         decides = "with changes this few or this skewed the exact or corrected test decides"
         words += f"; {decides}, p {_p(endpoint.p_holds)}"
-    return f"{words}; {_settled_by(endpoint)}."
+    return f"{words}; {settled_by(endpoint)}."
 
 
-def _settled_by(endpoint: Endpoint) -> str:
+def settled_by(endpoint: Endpoint) -> str:
     """What would decide an open endpoint at the values seen."""
     seeds = endpoint.seeds_needed
     if endpoint.items_needed is None and seeds is None:

@@ -29,7 +29,7 @@ def kept(task):
 
 def form_endpoint(judgement, task):
     found = [*judgement.endpoints, *judgement.advisory]
-    (endpoint,) = [each for each in found if (each.task, each.rule) == (task, "max_format_drop")]
+    (endpoint,) = [each for each in found if (each.task, each.rule) == (task, "max_drop_format")]
     return endpoint
 
 
@@ -68,7 +68,7 @@ def test_a_kept_form_does_not_make_a_pass_of_an_open_question(task, compared):
 def test_the_limit_is_the_policys_own(task, compared):
     comparison = compared(gain(task, form=form(2, 60)), *kept(task))
     assert judge(comparison, POLICY).verdict is Verdict.FAIL
-    assert judge(comparison, POLICY.model_copy(update={"max_format_drop": 0.25})).verdict is Verdict.PASS
+    assert judge(comparison, POLICY.model_copy(update={"max_drop_format": 0.25})).verdict is Verdict.PASS
 
 
 def test_tripwires_are_asked_together_with_the_general_rules(task, compared):
@@ -99,4 +99,4 @@ def test_where_the_form_is_not_known_no_rule_is_asked(task, compared):
     )
     judgement = judge(compared(gain(task, form=unknown), *kept(task)), POLICY)
     assert judgement.verdict is Verdict.PASS
-    assert "max_format_drop" not in {each.rule for each in (*judgement.endpoints, *judgement.advisory)}
+    assert "max_drop_format" not in {each.rule for each in (*judgement.endpoints, *judgement.advisory)}

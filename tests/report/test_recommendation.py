@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from harness.comparison.compare import compare
 from harness.comparison.facts import Comparison, Pair
-from harness.experiment.schema import Gate
+from harness.experiment.gate_schema import Gate, TaskRule
 from harness.gate.judge import gate, judge
 from harness.gate.strength import StrengthPoint, strength_curve
 from harness.gate.verdict import Verdict
@@ -74,8 +75,44 @@ def test_one_that_passes_is_used_with_its_gain_its_cost_and_how_certain_they_are
     assert verdicts(facts) == [Verdict.PASS]
     assert said(facts) == (
         "Use lora: it gains +16.0 pp (90 % interval +13.6 … +18.4) on chapter · accuracy; the general average "
-        "changes by −0.2 pp (90 % interval −1.0 … +0.6); every rule of the gate holds, each at 5 %."
+        "changes by −0.2 pp (90 % interval −1.0 … +0.6); every critical rule of the gate holds, each at 5 %."
     )
+
+
+def test_what_is_open_and_need_not_be_shown_is_never_what_to_measure() -> None:
+    supporting = {"general/facts": TaskRule(tier="supporting", max_drop=0.02)}
+    policy = POLICY.model_copy(update={"task": supporting, "max_drop_average": 0.02})
+    open_domain = report(pair_of("lora", gain=(60, 50), loss=(10, 30)), policy=policy)
+    (judgement,) = open_domain.verdict.judgements
+
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert {each.task for each in judgement.endpoints if each.status == "inconclusive"} == {
+        "chapter",
+        "facts",
+        "average",
+    }
+    assert [each.task for each in judgement.decisive] == ["chapter"]
+    assert "more items of medical/chapter;" in said(open_domain)
+
+
+def test_a_slice_that_broke_is_what_failed() -> None:
+    def sliced(measurement: Any) -> Any:
+        items = (replace(item, slices={"half": "first" if int(item.item) < 300 else "second"})
+                 for item in measurement.items)  # fmt: skip
+        return replace(measurement, items=tuple(items))
+
+    right, lost = [1] * 1000, [0] * 90 + [1] * 910
+    gained = flips(200, 40)
+    pair = compare(
+        [side("base", "medical", "chapter", gained[0]), sliced(side("base", "general", "facts", right))],
+        [side("lora", "medical", "chapter", gained[1]), sliced(side("lora", "general", "facts", lost))],
+        Pair(base="base", tuned="lora", differs_in="adapter",
+             roles={"medical": "domain", "general": "general"}),
+    )  # fmt: skip
+    facts = report(pair, policy=Gate(max_drop_task=0.2, max_drop_average=0.2, max_drop_slice=0.1))
+
+    assert verdicts(facts) == [Verdict.FAIL]
+    assert said(facts).startswith("Do not ship what failed: lora breaks max_drop_slice on general/facts")
 
 
 def test_a_certain_loss_is_priced() -> None:

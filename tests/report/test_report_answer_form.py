@@ -118,7 +118,7 @@ def test_a_rule_on_the_form_stands_with_the_verdict_and_not_on_the_tasks_own_row
     parsed = tango_difference(2, 18, 400)
     rule = of_task.model_copy(
         update={
-            "rule": "max_format_drop",
+            "rule": "max_drop_format",
             "metric": "parsed",
             "limit": 0.05,
             "value": parsed.value,
@@ -135,7 +135,7 @@ def test_a_rule_on_the_form_stands_with_the_verdict_and_not_on_the_tasks_own_row
         "markdown"
     ]
 
-    assert "drop of answers in the asked form; max_format_drop | above −5.0 pp | −4.0 pp" in after
+    assert "drop of answers in the asked form; max_drop_format | above −5.0 pp | −4.0 pp" in after
     assert "a tripwire: only a sure drop counts" in after
     differences = [
         page.partition("## What changed")[2].partition("## Answers")[0] for page in (before, after)

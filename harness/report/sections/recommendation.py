@@ -9,7 +9,7 @@ from harness.comparison.facts import Comparison
 from harness.experiment.metrics import Unit
 from harness.experiment.schema import Gate
 from harness.gate.verdict import Endpoint, EndpointStatus, Judgement, Verdict
-from harness.gate.wording import evidence, place
+from harness.gate.wording import evidence, hardest, place, settled_by
 from harness.report import wording
 from harness.report.facts import ReportFacts
 from harness.report.sections.exchange import exchange
@@ -127,7 +127,7 @@ def _evidence(chosen: _Candidate, measures: Sequence[Measure], policy: Gate) -> 
     gained = f"it gains {wording.listed(gains)}; " if gains else ""
     rate = rates[0] if len(rates) == 1 else None
     paid = "" if rate is None else f", {wording.change('rate', rate / 100)} gained for each 1.0 pp lost"
-    return f"{gained}{costs}{paid}; every rule of the gate holds, each at {100 * policy.alpha:.4g} %"
+    return f"{gained}{costs}{paid}; every critical rule of the gate holds, each at {100 * policy.alpha:.4g} %"
 
 
 def _measured(unit: Unit, estimate: Estimate) -> str:
@@ -151,11 +151,10 @@ def _open(candidates: Sequence[_Candidate], policy: Gate) -> str:
 
 def _more_items(candidate: _Candidate) -> dict[str, int] | None:
     """For every open rule the items that it lacks; None where items alone would not settle all of them."""
-    found = _unsettled(candidate.judgement)
-    if not found:
+    if not candidate.judgement.decisive:
         return None
     lacking: dict[str, int] = {}
-    for each in found:
+    for each in candidate.judgement.decisive:
         measured = _items(candidate.pair, each)
         if each.items_needed is None or measured is None:
             return None
@@ -173,23 +172,15 @@ def _items(pair: Comparison | None, endpoint: Endpoint) -> int | None:
     return next(tasks, None)
 
 
-def _unsettled(judgement: Judgement) -> list[Endpoint]:
-    held = (EndpointStatus.IMPROVED, EndpointStatus.RETAINED)
-    return [each for each in judgement.endpoints if each.status not in held]
-
-
 def _why_open(candidate: _Candidate, policy: Gate) -> str:
     """The rule that holds with the least evidence; without one, why nothing could be said."""
-    found = _unsettled(candidate.judgement)
-    if not found:
+    if not candidate.judgement.decisive:
         return f"nothing can be said of {_first(candidate.judgement)}"
-    hardest = max(found, key=lambda each: each.p_holds)
-    words = f"{candidate.name} on {place(hardest)} is open, {evidence(hardest, policy)}"
-    if hardest.status is EndpointStatus.REGRESSED:
+    hardest_one = hardest(candidate.judgement.decisive)
+    words = f"{candidate.name} on {place(hardest_one)} is open, {evidence(hardest_one, policy)}"
+    if hardest_one.status is EndpointStatus.REGRESSED:
         return f"{words}, beyond its limit though not after correction for several rules"
-    if hardest.items_needed is None:
-        return f"{words}, and at this value no number of items would settle it"
-    return words
+    return words if hardest_one.items_needed is not None else f"{words}, and {settled_by(hardest_one)}"
 
 
 def _failed(candidates: Sequence[_Candidate], policy: Gate) -> str:
@@ -201,10 +192,9 @@ def _failed(candidates: Sequence[_Candidate], policy: Gate) -> str:
 
 def _broken(judgement: Judgement, policy: Gate) -> str:
     """The rule that is broken with the most evidence; without one, the alarm."""
-    broken = [each for each in judgement.endpoints if each.status is EndpointStatus.REGRESSED]
-    if not broken:
+    if not judgement.decisive:
         return f"down ({_first(judgement)})"
-    worst = min(broken, key=lambda each: each.p_broken)
+    worst = min(judgement.decisive, key=lambda each: each.p_broken)
     return f"{worst.rule} on {place(worst)}, {evidence(worst, policy)}"
 
 

@@ -38,7 +38,7 @@ _RULES = {
     "max_drop_task": ("drop on a task", "above", -1),
     "max_drop_average": ("drop on the average", "above", -1),
     "max_bits_per_byte_increase": ("rise in bits per byte", "below", 1),
-    "max_format_drop": ("drop of answers in the asked form", "above", -1),
+    "max_drop_format": ("drop of answers in the asked form", "above", -1),
     "max_drop_slice": ("drop on a slice", "above", -1),
 }
 
