@@ -84,7 +84,7 @@ def _make(loaded: LoadedExperiment, plan: Plan, store: Store, progress: Progress
 def _compared(pair: Pair, plan: Plan, reader: Reader) -> Compared:
     """The fingerprints of the pair's comparisons, each made and stored if it is missing."""
     base = plan.configuration(pair.base)
-    runs = [plan.configuration(name) for name in pair.seeds or (pair.tuned,)]
+    runs = [plan.configuration(name) for name in pair.runs or (pair.tuned,)]
     problems = dict.fromkeys(problem for run in runs for problem in _problems(run, reader.store))
     pair = pair.model_copy(update={"problems": tuple(problems)})
     measured = {run.name: run.measurements for run in runs}

@@ -139,7 +139,7 @@ def _pairs(configurations: list[Configuration], loaded: LoadedExperiment) -> Ite
         )
         recipe = recipes.get((entry.family, entry.strength), [])
         if entry.name in recipe[:1]:
-            yield pair.model_copy(update={"tuned": _recipe_name(entry), "seeds": tuple(recipe)})
+            yield pair.model_copy(update={"tuned": _recipe_name(entry), "runs": tuple(recipe)})
         yield pair
 
 

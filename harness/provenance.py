@@ -58,7 +58,7 @@ def run_record(loaded: LoadedExperiment, plan: Plan, compared: Mapping[str, Comp
             RecordedPair(
                 base=pair.base,
                 tuned=pair.tuned,
-                seeds=pair.seeds,
+                runs=pair.runs,
                 differs_in=pair.differs_in,
                 comparison=compared[pair.tuned].test,
                 validation=compared[pair.tuned].validation,

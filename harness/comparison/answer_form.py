@@ -40,7 +40,7 @@ def with_form(
         return facts
     form = _form(runs)
     named = pair.likelihood.get((facts.suite, facts.task))
-    if named is None or pair.seeds:
+    if named is None or pair.runs:
         return facts.model_copy(update={"form": form})
     losses, why_not = _losses(runs[0], named, paired)
     if losses is None:

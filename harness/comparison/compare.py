@@ -20,7 +20,7 @@ from harness.store.measurements import Measurement, TaskKey, nothing_collected
 def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pair) -> Comparison:
     """Facts about tuned - base, task by task and on average.
 
-    Where the pair names seeds, `tuned` holds the measurements of all of them, told apart by their
+    Where the pair names runs, `tuned` holds the measurements of all of them, told apart by their
     configuration, and the facts are about the recipe: means over its seeds, whose intervals know that
     another seed would have made another model.
 
@@ -32,7 +32,7 @@ def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pai
         tuned=pair.tuned,
         differs_in=pair.differs_in,
         declared=pair.declared,
-        seeds=pair.seeds,
+        runs=pair.runs,
     )
     runs = [(pair.model_copy(update={"tuned": name}), measured) for name, measured in _runs(tuned, pair)]
     problems = dict.fromkeys(found for run, measured in runs for found in pair_problems(base, measured, run))
@@ -52,9 +52,9 @@ def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pai
 
 
 def _runs(tuned: Sequence[Measurement], pair: Pair) -> list[tuple[str, Sequence[Measurement]]]:
-    if not pair.seeds:
+    if not pair.runs:
         return [(pair.tuned, tuned)]
-    return [(name, [each for each in tuned if each.configuration == name]) for name in pair.seeds]
+    return [(name, [each for each in tuned if each.configuration == name]) for name in pair.runs]
 
 
 def _by_task(paired: Sequence[PairedTask]) -> list[list[PairedTask]]:

@@ -58,7 +58,7 @@ def task_facts(runs: Sequence[PairedTask], pair: Pair) -> TaskFacts:
             "certifiable_margin": _certifiable(primary.difference),
         }
     )
-    return known if pair.seeds else known.model_copy(update=_of_single_answers(runs[0], primary))
+    return known if pair.runs else known.model_copy(update=_of_single_answers(runs[0], primary))
 
 
 def _of_single_answers(task: PairedTask, primary: MetricFacts) -> dict[str, Any]:

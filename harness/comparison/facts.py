@@ -30,7 +30,7 @@ class Pair(_Fact):
     likelihood: (suite, task) whose answers are written → the task of that suite which scores the same items
                 by likelihood.
     problems:   what the making wing found ("the adapter is not live"); any makes the pair NOT COMPARABLE.
-    seeds:      the configurations that are training runs of one recipe, at least three; `tuned` then names
+    runs:       the configurations that are training runs of one recipe, at least three; `tuned` then names
                 the recipe, and the claim is about it. Empty: `tuned` is one configuration
     """
 
@@ -42,7 +42,7 @@ class Pair(_Fact):
     likelihood: Mapping[tuple[str, str], str] = {}
     declared: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
-    seeds: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
 
 
 # What was lost with an answer: the form (by likelihood it is still right), the ability, or both.
@@ -275,7 +275,7 @@ class Comparison(_Fact):
 
     `general_average` is the unweighted mean over all gated general tasks whose primary is a rate,
     `general_noise` its standard deviation that numerics alone explain, None where a task's is not known.
-    `seeds` are the training runs that a recipe was judged by.
+    `runs` are the training runs that a recipe was judged by.
     """
 
     base: str
@@ -287,4 +287,4 @@ class Comparison(_Fact):
     general_average: Estimate | None = None
     general_noise: float | None = None
     suites: tuple[SuiteFacts, ...] = ()
-    seeds: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()

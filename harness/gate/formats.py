@@ -53,7 +53,7 @@ def _judgement(judgement: Judgement) -> dict[str, Any]:
     return {
         "tuned": judgement.tuned,
         "base": judgement.base,
-        "seeds": list(judgement.seeds),
+        "runs": list(judgement.runs),
         "verdict": judgement.verdict.value,
         "exit_code": judgement.exit_code,
         "sentence": judgement.sentence,

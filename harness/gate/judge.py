@@ -69,7 +69,7 @@ def judge(comparison: Comparison, policy: Gate) -> Judgement:
     verdict, sentence, decisive = _decide(comparison, answers, slices, policy)
     return Judgement(
         tuned=comparison.tuned,
-        seeds=comparison.seeds,
+        runs=comparison.runs,
         base=comparison.base,
         verdict=verdict,
         sentence=f"{verdict}: {sentence}",
@@ -139,7 +139,7 @@ def _without_numbers(
     more = f" ({len(reasons) - 1} more)" if len(reasons) > 1 else ""
     return Judgement(
         tuned=comparison.tuned,
-        seeds=comparison.seeds,
+        runs=comparison.runs,
         base=comparison.base,
         verdict=verdict,
         sentence=f"{verdict}: {comparison.tuned} against {comparison.base}: {reasons[0]}{more}.",

@@ -80,7 +80,7 @@ def strength_curves(record: RunRecord, store: Store, policy: Gate) -> tuple[Stre
     for pair in record.pairs:
         entry = _measured_for(pair, record)
         if entry.family is not None and entry.change is not None:
-            seed = None if pair.seeds else entry.seed
+            seed = None if pair.runs else entry.seed
             groups.setdefault((entry.family, seed), []).append(pair)
     return tuple(
         strength_curve(family, seed, [_point(pair, record, store, policy) for pair in pairs], policy)
@@ -91,7 +91,7 @@ def strength_curves(record: RunRecord, store: Store, policy: Gate) -> tuple[Stre
 
 def _measured_for(pair: RecordedPair, record: RunRecord) -> RecordedConfiguration:
     """The tuned configuration of a pair; of a recipe, its first."""
-    name = (*pair.seeds, pair.tuned)[0]
+    name = (*pair.runs, pair.tuned)[0]
     return next(entry for entry in record.configurations if entry.name == name)
 
 
@@ -115,7 +115,7 @@ def judged(record: RunRecord, store: Store, policy: Gate) -> GateResult:
     passed_over = {
         point.tuned for curve in curves for point in curve.points if point.strength != curve.chosen
     }
-    passed_over |= {seed for pair in record.pairs for seed in pair.seeds}
+    passed_over |= {seed for pair in record.pairs for seed in pair.runs}
     judgements = [
         judge(entry, policy)
         for entry in stored_comparisons(record, store, policy)

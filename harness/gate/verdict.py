@@ -70,7 +70,7 @@ class Judgement(BaseModel):
     """The gate's answer for one tuned configuration.
 
     slices: those whose loss surely exceeds max_drop_slice; the others decide nothing
-    seeds:  the training runs that a recipe is judged by; empty for one configuration
+    runs:   the training runs that a recipe is judged by; empty for one configuration
     decisive: of a FAIL what is broken, of INCONCLUSIVE what is open; empty where that is no endpoint
     """
 
@@ -85,7 +85,7 @@ class Judgement(BaseModel):
     advisory: tuple[Endpoint, ...] = ()
     slices: tuple[Endpoint, ...] = ()
     reasons: tuple[str, ...] = ()
-    seeds: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
     decisive: tuple[Endpoint, ...] = ()
 
 

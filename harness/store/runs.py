@@ -54,12 +54,12 @@ class RecordedConfiguration(_Recorded):
 class RecordedPair(_Recorded):
     """`comparison` is on test items; `validation`, on validation items, only where a strength is chosen.
 
-    seeds: the configurations whose recipe `tuned` names; empty where it names a configuration.
+    runs: the configurations whose recipe `tuned` names; empty where it names a configuration.
     """
 
     base: str
     tuned: str
-    seeds: tuple[str, ...]
+    runs: tuple[str, ...]
     differs_in: Literal["adapter", "weights", "model", "prompt", "quantization"]
     comparison: str
     validation: str | None

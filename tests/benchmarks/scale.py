@@ -215,7 +215,7 @@ def stored(facts: Comparison, store: Store) -> RecordedPair:
     return RecordedPair(
         base=facts.base,
         tuned=facts.tuned,
-        seeds=(),
+        runs=(),
         differs_in="adapter",
         comparison=comparison.fingerprint,
         validation=None,

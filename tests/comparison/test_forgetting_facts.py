@@ -91,7 +91,7 @@ def test_a_recipe_tells_the_means_over_its_seeds_and_an_interval_that_knows_of_t
         measured(flipped(240, 10, lost, 300)[1], configuration=name)
         for name, lost in zip(names, losses, strict=True)
     ]
-    (task,) = compare([base], runs, pair.model_copy(update={"seeds": names})).tasks
+    (task,) = compare([base], runs, pair.model_copy(update={"runs": names})).tasks
     alone = [facts_of(measured, pair, *flipped(240, 10, lost, 300)) for lost in losses]
     told = task.forgetting
     assert told.forgetting == pytest.approx(0.1)

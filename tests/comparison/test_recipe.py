@@ -16,7 +16,7 @@ RUNS = ("lora-seed0", "lora-seed1", "lora-seed2")
 
 @pytest.fixture
 def recipe(pair: Pair) -> Pair:
-    return pair.model_copy(update={"seeds": RUNS})
+    return pair.model_copy(update={"runs": RUNS})
 
 
 def answers(rate: float, seed: int, n: int = 400) -> list[float]:
@@ -28,7 +28,7 @@ def test_the_value_of_a_recipe_is_the_mean_over_its_runs(measured, recipe):
     runs = [measured(answers(0.5 + 0.05 * i, i + 1), configuration=name) for i, name in enumerate(RUNS)]
     facts = compare([base], runs, recipe)
     assert facts.problems == ()
-    assert facts.seeds == RUNS
+    assert facts.runs == RUNS
     (task,) = facts.tasks
     values = [np.mean([item.scores["accuracy"] for item in run.items]) for run in runs]
     assert task.metrics["accuracy"].tuned == pytest.approx(np.mean(values))

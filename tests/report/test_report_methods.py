@@ -378,7 +378,7 @@ def test_every_seed_has_its_own_training_and_the_recipe_needs_three(ways: Report
     )
     three = seeded(ways, (0, 1, 2))
     runs = tuple(pair.tuned for pair in three.comparisons)
-    recipe = three.comparisons[0].model_copy(update={"tuned": "lora-r4", "seeds": runs})
+    recipe = three.comparisons[0].model_copy(update={"tuned": "lora-r4", "runs": runs})
     judgement = three.verdict.judgements[0].model_copy(update={"tuned": "lora-r4"})
     verdict = three.verdict.model_copy(update={"judgements": (judgement,)})
     judged = three.model_copy(update={"comparisons": (recipe, *three.comparisons), "verdict": verdict})

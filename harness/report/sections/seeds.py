@@ -19,7 +19,7 @@ def estimand(facts: ReportFacts) -> str:
     words: list[str] = []
     for judgement in facts.verdict.judgements:
         pair = judged_pair(facts, judgement)
-        if pair is not None and pair.seeds:
+        if pair is not None and pair.runs:
             words.append(_recipe(pair))
             continue
         own, run = configuration_of(facts, judgement.tuned), training_of(facts, judgement.tuned)
@@ -42,7 +42,7 @@ def estimand(facts: ReportFacts) -> str:
 
 def _recipe(pair: Comparison) -> str:
     return (
-        f"Every statement about {pair.tuned} is about its recipe: {len(pair.seeds)} training runs with other "
+        f"Every statement about {pair.tuned} is about its recipe: {len(pair.runs)} training runs with other "
         "seeds answered the same items, values are means over them, and the intervals hold what another "
         "seed and other items would change."
     )
@@ -69,11 +69,11 @@ def _two_seeds(family: str, seeds: set[int]) -> str:
 
 def seeds_blocks(pair: Comparison) -> list[Block]:
     """What each training run of a recipe changed, and how far they lie apart; nothing for a single run."""
-    if not pair.seeds:
+    if not pair.runs:
         return []
     columns = (
         Column("Task"),
-        *(Column(name, numeric=True) for name in pair.seeds),
+        *(Column(name, numeric=True) for name in pair.runs),
         Column("Spread of the seeds", numeric=True),
     )
     rows = [
