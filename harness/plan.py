@@ -154,7 +154,7 @@ def _recipes(configurations: list[Configuration]) -> dict[tuple[str | None, floa
 
 def _recipe_name(entry: Configuration) -> str:
     """The recipe that this run is one of: its own name without the seed."""
-    return "".join(entry.name.partition(f"-seed{entry.seed}")[::2])
+    return "".join(entry.name.rpartition(f"-seed{entry.seed}")[::2])
 
 
 def _declared(entry: Configuration) -> tuple[str, ...]:

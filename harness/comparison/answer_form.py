@@ -174,6 +174,7 @@ def _losses(task: PairedTask, named: str, paired: Sequence[PairedTask]) -> tuple
 
 
 def _loss(after: Item, still_likely: bool) -> Loss:
-    if still_likely:
-        return "format"
-    return "ability" if after.scores[PARSED] == 1.0 else "both"
+    """An option that can be read, and is wrong, has lost no form."""
+    if after.scores[PARSED] == 1.0:
+        return "ability"
+    return "format" if still_likely else "both"

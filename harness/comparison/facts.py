@@ -125,9 +125,9 @@ class FormRates(_Fact):
 class LossCounts(_Fact):
     """Answers that the base got right by writing and the tuned side did not, by what was lost.
 
-    format:  by likelihood the tuned side still picks the right option
-    ability: it does not, and an option was written, a wrong one
-    both:    it does not, and no option can be read in what it wrote
+    format:  no option can be read in what was written, and by likelihood it still picks the right one
+    ability: an option was written, a wrong one
+    both:    no option can be read, and by likelihood it picks a wrong one
     likelihood: the task that scored the items by likelihood
     """
 

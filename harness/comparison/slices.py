@@ -65,7 +65,10 @@ def _facts(runs: Sequence[PairedTask], value: str, places: Sequence[int]) -> Sli
 
 
 def _only(side: Measurement, places: Sequence[int]) -> Measurement:
-    return replace(side, items=tuple(side.items[place] for place in places))
+    items = tuple(side.items[place] for place in places)
+    # A label that is nowhere gold would count as a class of F1 0.
+    golds = {item.gold for item in items}
+    return replace(side, items=items, labels=tuple(label for label in side.labels if label in golds))
 
 
 def _flips(task: PairedTask, places: Sequence[int]) -> Mapping[str, int]:

@@ -23,7 +23,8 @@ def gate_prospects(
                 found = amounts.of_task(task, task_inputs(task, sources)).test
             except NotCounted:
                 continue
-            tasks.append(Counted(entry.suite.name, name, entry.role, found.rows, found.draws))
+            written = task.likelihood is not None
+            tasks.append(Counted(entry.suite.name, name, entry.role, found.rows, found.draws, written))
     return prospects(tasks, loaded.experiment.gate)
 
 

@@ -59,7 +59,7 @@ def _misplaced(
                 f'`{located.name((*_AT, name, key))}` has no use: "{name}" is {_what(loaded.role, unit)}'
             )
             yield located.problem((*_AT, name, key), message, _instead(use))
-    decides = task.gate and (loaded.role == "general" or unit == "rate")
+    decides = task.gate and use is not None
     if not decides and table.get("tier") in ("critical", "supporting"):
         why = f"it is {_what(loaded.role, unit)}"
         help = 'take it out, or write tier = "advisory"'
@@ -72,7 +72,7 @@ def _misplaced(
 def judged_unit(role: str, task: Task) -> str | None:
     """The unit of the metric that speaks for a task; None where it is not known before it is loaded.
 
-    The same rule as for what was measured (gate/endpoints.py): a rate that is primary, else the bits of
+    The same rule as for what was measured (gate/questions.py): a rate that is primary, else the bits of
     general text.
     """
     if task.primary not in METRICS or task.kind == "lm_eval":

@@ -10,6 +10,7 @@ from harness.experiment.declared import Declared, SomeTexts
 
 Tier = Literal["critical", "supporting", "advisory"]
 Limit = Annotated[float, Field(gt=0)]
+Drop = Annotated[float, Field(gt=0, lt=1)]  # 6.5 for 6.5 pp would allow everything
 # The keys of a task's table that hold a number; which of them has a use follows from what the task measures.
 Bound = Literal["min_gain", "max_drop", "max_bits_per_byte_increase"]
 BOUNDS: tuple[Bound, ...] = ("min_gain", "max_drop", "max_bits_per_byte_increase")
@@ -27,7 +28,7 @@ class TaskRule(Declared):
 
     tier: Tier = "critical"
     min_gain: float | None = None
-    max_drop: Limit | None = None
+    max_drop: Drop | None = None
     max_bits_per_byte_increase: Limit | None = None
 
 
@@ -49,11 +50,11 @@ class Gate(Declared):
     tuned: SomeTexts | None = None
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     min_gain: float = 0.0
-    max_drop_average: Limit = 0.025
-    max_drop_task: Limit = 0.065
+    max_drop_average: Drop = 0.025
+    max_drop_task: Drop = 0.065
     max_bits_per_byte_increase: Limit = 0.02
-    max_drop_format: Limit = 0.05
-    max_drop_slice: Limit | None = None
+    max_drop_format: Drop = 0.05
+    max_drop_slice: Drop | None = None
     on_inconclusive: Literal["block", "allow"] = "block"
     task: dict[str, TaskRule] = Field(default_factory=dict)
 

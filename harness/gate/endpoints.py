@@ -48,8 +48,8 @@ class Answers:
 def answer(comparison: Comparison, policy: Gate) -> Answers:
     """Every rule of the policy on every task it applies to.
 
-    General endpoints and tripwires carry Holm-adjusted p-values: "did any of these regress?" is asked of all
-    at once.
+    They carry Holm-adjusted p-values, domain endpoints in a family of their own: "did any of these regress?"
+    is asked of all at once.
     """
     questions = [*average_question(comparison, policy)]
     unanswered: dict[Tier, list[str]] = {"critical": [], "supporting": [], "advisory": []}
@@ -67,7 +67,9 @@ def answer(comparison: Comparison, policy: Gate) -> Answers:
     kept = [q for q in counted if q.role == "general" and q.rule != FORM]
     family = _with_holm(_endpoints([*kept, *(q for q in counted if q.rule == FORM)], policy.alpha))
     return Answers(
-        domain=_endpoints((q for q in counted if q.role == "domain" and q.rule != FORM), policy.alpha),
+        domain=_with_holm(
+            _endpoints((q for q in counted if q.role == "domain" and q.rule != FORM), policy.alpha)
+        ),
         general=family[: len(kept)],
         form=family[len(kept) :],
         advisory=_endpoints((q for q in questions if q.tier == "advisory"), policy.alpha),

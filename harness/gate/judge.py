@@ -11,9 +11,9 @@ from harness.experiment.schema import Gate
 from harness.gate import wording
 from harness.gate.endpoints import Answers, answer
 from harness.gate.policy import under, unfit
-from harness.gate.questions import tier_of
-from harness.gate.slices import broken_slices
-from harness.gate.verdict import Endpoint, EndpointStatus, GateResult, Judgement, Verdict
+from harness.gate.questions import judged_metric, tier_of
+from harness.gate.slices import broken_slices, unseen_slices
+from harness.gate.verdict import Endpoint, GateResult, Judgement, Verdict
 
 _WORST_FIRST = (Verdict.FAIL, Verdict.NOT_COMPARABLE, Verdict.INCONCLUSIVE, Verdict.PASS)
 _EXIT_CODES = {
@@ -44,9 +44,9 @@ def judge(comparison: Comparison, policy: Gate) -> Judgement:
 
     PASS: every critical domain endpoint gains and every critical general endpoint keeps, each at alpha
     (an intersection-union test needs no correction). FAIL: an alarm, a general endpoint or a tripwire
-    beyond its limit after Holm, a domain endpoint surely below 0, critical or supporting, or a slice beyond
-    its limit after a Holm of its own. NOT COMPARABLE before both, where a number would mean nothing.
-    Everything else is INCONCLUSIVE.
+    beyond its limit after Holm, a domain endpoint surely below 0 or a slice beyond its limit, each after a
+    Holm of their own; critical and supporting alike. NOT COMPARABLE before both, where a number would mean
+    nothing. Everything else is INCONCLUSIVE.
     """
     comparison = under(policy, comparison)
     gated = [task for task in comparison.tasks if task.gated]
@@ -82,7 +82,9 @@ def judge(comparison: Comparison, policy: Gate) -> Judgement:
             *answers.unanswered,
             *(f"{reason} (supporting)" for reason in answers.unheard),
             *wording.limits_within_noise((*answers.domain, *answers.general), comparison.base),
+            *_never_asked(comparison),
             *_advisory_problems(comparison),
+            *unseen_slices(comparison, policy),
         ),
     )
 
@@ -117,10 +119,11 @@ def _decide(
     """The verdict, the words for it and what decided; statuses and p-values are all that it looks at."""
     names = comparison.tuned, comparison.base
     broken = [
-        *(each for each in answers.domain if each.status is EndpointStatus.REGRESSED),
-        *(each for each in (*answers.general, *answers.form) if _beyond_holm(each, policy.alpha)),
-        *slices,
+        each
+        for each in (*answers.domain, *answers.general, *answers.form)
+        if _beyond_holm(each, policy.alpha)
     ]
+    broken += slices
     if broken:
         return Verdict.FAIL, wording.failed(*names, broken, policy), broken
     still_open = wording.still_open(answers)
@@ -157,6 +160,15 @@ def _unmeasured(name: str, policy: Gate) -> Judgement:
         sentence=f"{Verdict.NOT_COMPARABLE}: {name}: {reason}.",
         exit_code=exit_code(Verdict.NOT_COMPARABLE, policy),
         reasons=(reason,),
+    )
+
+
+def _never_asked(comparison: Comparison) -> tuple[str, ...]:
+    """General tasks that look as if they counted, and have no metric that a limit is known for."""
+    return tuple(
+        f"{task.suite}/{task.task} decides nothing: {judged_metric(task)[0].metric.title} has no limit"
+        for task in comparison.tasks
+        if task.gated and not task.problems and task.role == "general" and not judged_metric(task)[1]
     )
 
 

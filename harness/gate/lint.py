@@ -30,6 +30,7 @@ class Counted:
     role: Role
     items: int
     draws: int
+    written: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def prospects(tasks: Sequence[Counted], policy: Gate) -> tuple[Prospect, ...]:
         _under(_tier(task, policy), _gain(task, policy) if task.role == "domain" else _kept(task, policy))
         for task in counted
     ]
-    general = [task for task in counted if task.role == "general"]
+    general = [task for task in counted if task.role == "general" and not task.written]
     if general:
         supporting = all(_tier(task, policy) == "supporting" for task in general)
         found.append(_under("supporting" if supporting else "critical", _average(general, policy)))

@@ -44,6 +44,9 @@ def _unfit(policy: Gate, tasks: Mapping[str, TaskFacts]) -> Iterator[str]:
             yield f'the gate has rules for "{name}", which is not among the tasks: {", ".join(tasks)}'
         elif not tasks[name].problems:
             role, unit = tasks[name].role, judged_metric(tasks[name])[0].metric.unit
+            asked = "tier" in rule.model_fields_set and rule.tier != "advisory"
+            if asked and tasks[name].gated and not judged_metric(tasks[name])[1]:
+                yield f"the gate's tier for {name} has no use: no limit is known for what judges it, a {unit}"
             for key in BOUNDS:
                 if getattr(rule, key) is not None and key != bound_of(role, unit):
                     yield f"the gate's {key} for {name} has no use: it is a {role} task judged by a {unit}"

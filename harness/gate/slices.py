@@ -29,6 +29,18 @@ def broken_slices(comparison: Comparison, policy: Gate) -> tuple[Endpoint, ...]:
     )
 
 
+def unseen_slices(comparison: Comparison, policy: Gate) -> tuple[str, ...]:
+    """Which slices the limit was not asked of."""
+    if policy.max_drop_slice is None:
+        return ()
+    return tuple(
+        f"{task.suite}/{task.task}: {sliced.left_out_values:,} rarer {sliced.field} were not looked at"
+        for task in comparison.tasks
+        for sliced in task.slices
+        if sliced.left_out_values and not task.problems and tier_of(task, policy) != "advisory"
+    )
+
+
 def _asked(comparison: Comparison, policy: Gate, limit: float) -> Iterator[tuple[tuple[str, str], Question]]:
     """The question to every slice of a task that counts and is judged by a rate, with field and value."""
     for task in comparison.tasks:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from harness.comparison.compare import averaged
 from harness.comparison.facts import Comparison, Role, TaskFacts
 from harness.experiment.schema import Gate
 from harness.gate.questions import GUARD, judged_metric
@@ -81,11 +82,12 @@ def _curve(
 
 
 def mean_change(comparison: Comparison, role: Role) -> float | None:
-    """Mean of tuned - base over the role's gated tasks whose metric is a rate; None where there is none.
+    """Mean of tuned - base over the tasks that the role's average is made of; None where there is none.
 
     A point value, so it is known also where clusters are too few for an interval.
     """
-    changes = [_change(task) for task in comparison.tasks if _decides(task, role) and _unit(task) == "rate"]
+    within = averaged(task for task in comparison.tasks if task.role == role)
+    changes = [_change(task) for task in within if _decides(task, role) and _unit(task) == "rate"]
     return sum(changes) / len(changes) if changes else None
 
 

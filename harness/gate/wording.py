@@ -183,7 +183,7 @@ def still_open(answers: Answers) -> list[Endpoint]:
 
 def _one_line(text: str) -> str:
     """A value of the data, which must not break the sentence."""
-    line = " ".join(text.split())
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
     return line if len(line) <= _VALUE_LENGTH else f"{line[:_VALUE_LENGTH]}…"
 
 

@@ -28,6 +28,7 @@ class SeedParts(BaseModel):
     items:    MS_item / (S·n), the squared unit of the difference
     residual: MS_residual / (S·n), likewise
     draws:    independent items or clusters
+    binary:   whether items are right or wrong
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,6 +37,7 @@ class SeedParts(BaseModel):
     items: float
     residual: float
     draws: int
+    binary: bool = False
 
 
 class Estimate(BaseModel):
@@ -115,6 +117,7 @@ def _seeds_scaled(seeds: SeedParts | None, factor: float) -> SeedParts | None:
         items=seeds.items * factor**2,
         residual=seeds.residual * factor**2,
         draws=seeds.draws,
+        binary=seeds.binary,
     )
 
 

@@ -47,13 +47,20 @@ def p_above(estimate: Estimate, threshold: float) -> float:
     if not estimate.standard_error:
         return 1.0
     score = (estimate.value - threshold) / estimate.standard_error
-    p = upper_tail(score, estimate.degrees_of_freedom)
+    p = max(upper_tail(score, estimate.degrees_of_freedom), _p_without_a_change(estimate, threshold))
     if estimate.skewness is None or estimate.degrees_of_freedom is None:
         return p
-    draws = estimate.degrees_of_freedom + 1
+    draws = estimate.seeds.draws if estimate.seeds else estimate.degrees_of_freedom + 1
     if abs(estimate.skewness) < SKEWED * math.sqrt(6 / draws):
         return p
     return max(p, upper_tail(_unskewed(score, estimate.skewness, draws), estimate.degrees_of_freedom))
+
+
+def _p_without_a_change(estimate: Estimate, threshold: float) -> float:
+    """What not one changed answer would prove of a recipe's loss: no changes prove more (power.py)."""
+    if estimate.seeds is None or not estimate.seeds.binary or not -1.0 < threshold < 0.0:
+        return 0.0
+    return float((1.0 + threshold) ** estimate.seeds.draws)
 
 
 def _unskewed(score: float, skewness: float, draws: float) -> float:

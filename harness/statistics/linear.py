@@ -109,6 +109,8 @@ def t_estimate(value: float, influences: Floats, clusters: Codes, method: Method
         return refusal
     sums = cluster_sums(influences, clusters)
     error = _error(sums)
+    if not math.isfinite(value + error):
+        return NoEstimate(reason="the differences are not finite, so nothing can be said of them")
     if error < _NOTHING:
         # Trap: a t test of all-equal differences gives p = 0, so five items would prove anything.
         return NoEstimate(reason="the differences do not vary, so their uncertainty cannot be estimated")

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.statistics.distributions import two_sided
-from harness.statistics.estimates import FEWEST_SEEDS, Estimate, NoEstimate, SeedParts
+from harness.statistics.estimates import FEWEST_SEEDS, Estimate, Interval, NoEstimate, SeedParts
 from harness.statistics.linear import (
     FEWEST_CHANGED,
     Change,
@@ -30,7 +30,7 @@ from harness.statistics.linear import (
     t_interval,
     too_few_draws,
 )
-from harness.statistics.means import by_whole_clusters
+from harness.statistics.tango import tango_interval
 
 # With three or four the 90 % interval covered 86 to 90 % in simulation, where seeds spread more than items.
 FEW_SEEDS = 5
@@ -50,7 +50,7 @@ def over_seeds(changes: Sequence[Change], clusters: Codes, binary: bool) -> Esti
         return refusal
     changed = cluster_count(clusters[np.any([change.moved for change in changes], axis=0)])
     if changed >= FEWEST_CHANGED:
-        return _crossed(changes, clusters)
+        return _crossed(changes, clusters, binary)
     if binary:
         return _hardly_changed(changes, clusters)
     what = "clusters" if cluster_count(clusters) < clusters.size else "items"
@@ -60,7 +60,7 @@ def over_seeds(changes: Sequence[Change], clusters: Codes, binary: bool) -> Esti
     )
 
 
-def _crossed(changes: Sequence[Change], clusters: Codes) -> Estimate | NoEstimate:
+def _crossed(changes: Sequence[Change], clusters: Codes, binary: bool) -> Estimate | NoEstimate:
     values = np.array([change.value for change in changes])
     sums = np.array([cluster_sums(change.influences, clusters) for change in changes])
     seeds, draws = sums.shape
@@ -75,8 +75,11 @@ def _crossed(changes: Sequence[Change], clusters: Codes) -> Estimate | NoEstimat
         items=mean_square_item / (seeds * draws),
         residual=mean_square_residual / (seeds * draws),
         draws=draws,
+        binary=binary,
     )
     error, degrees = error_over_seeds([parts])
+    if not math.isfinite(error):
+        return NoEstimate(reason="the differences are not finite, so nothing can be said of them")
     if error < _NOTHING:
         return NoEstimate(reason="the differences do not vary, so their uncertainty cannot be estimated")
     skew = moment_skewness(by_draw) if parts.items > 0 else None
@@ -108,6 +111,7 @@ def mean_parts(tasks: Sequence[SeedParts]) -> SeedParts:
         items=sum(parts.items for parts in tasks) / count**2,
         residual=sum(parts.residual for parts in tasks) / count**2,
         draws=sum(parts.draws for parts in tasks),
+        binary=all(parts.binary for parts in tasks),
     )
 
 
@@ -129,16 +133,39 @@ def error_over_seeds(tasks: Sequence[SeedParts]) -> tuple[float, float]:
 
 
 def _hardly_changed(changes: Sequence[Change], clusters: Codes) -> Estimate | NoEstimate:
-    """Tango over whole clusters, on the mean over the seeds."""
-    differences = np.mean([change.value + clusters.size * change.influences for change in changes], axis=0)
-    found = by_whole_clusters(np.where(np.abs(differences) > _NOTHING, differences, 0.0), clusters)
-    if isinstance(found, NoEstimate):
-        return found
-    half = (found.interval90.high - found.interval90.low) / 2
-    parts = SeedParts(
-        values=tuple(change.value for change in changes),
-        items=(half / two_sided(0.90)) ** 2,
-        residual=0.0,
-        draws=cluster_count(clusters),
+    """Tango over whole clusters, counted both ways: a cluster that gained under some seeds alone has won, and
+    has not; the interval holds both."""
+    draws = cluster_count(clusters)
+    gains = np.array(
+        [cluster_sums(change.value / clusters.size + change.influences, clusters) for change in changes]
     )
-    return found.model_copy(update={"seeds": parts})
+    gains = np.where(np.abs(gains) > _NOTHING, gains, 0.0)
+    always = int(np.sum(np.all(gains > 0, axis=0))), int(np.sum(np.all(gains < 0, axis=0)))
+    ever = int(np.sum(np.any(gains > 0, axis=0))), int(np.sum(np.any(gains < 0, axis=0)))
+    value = float(np.mean([change.value for change in changes]))
+    bounds = {
+        level: Interval(
+            low=tango_interval(always[0], ever[1], draws, level).low,
+            high=tango_interval(ever[0], always[1], draws, level).high,
+            level=level,
+        )
+        for level in (0.90, 0.95)
+    }
+    error = max(value - bounds[0.90].low, bounds[0.90].high - value) / two_sided(0.90)
+    return Estimate(
+        value=value,
+        interval90=bounds[0.90],
+        interval95=bounds[0.95],
+        method="tango",
+        n=clusters.size,
+        clusters=draws if draws < clusters.size else None,
+        standard_error=error,
+        seeds=SeedParts(
+            values=tuple(change.value for change in changes),
+            items=error**2,
+            residual=0.0,
+            draws=draws,
+            binary=True,
+        ),
+        warning=f"hardly any of {draws} changed under any seed; the interval counts each both ways",
+    )

@@ -77,7 +77,7 @@ def test_lost_answers_are_told_apart_by_likelihood(
     form = task_of(compare(*sides, PAIR)).form
     assert form is not None
     assert form.losses is not None
-    assert (form.losses.format, form.losses.ability, form.losses.both) == (2, 1, 2)
+    assert (form.losses.format, form.losses.ability, form.losses.both) == (1, 2, 2)
     assert form.losses.likelihood == "facts"
     assert form.no_losses is None
 
@@ -88,7 +88,7 @@ def test_a_lost_answer_carries_its_label_and_a_won_one_none(
     flips = task_of(compare(*sides, PAIR)).flips
     assert {flip.item: flip.loss for flip in flips if flip.direction == "loss"} == {
         "item1": "format",
-        "item2": "format",
+        "item2": "ability",
         "item3": "ability",
         "item4": "both",
         "item5": "both",

@@ -98,7 +98,6 @@ def test_a_loaded_experiment_survives_json(project: Project) -> None:
         (E, 'tuned = ["lora"]', ""),
         (E, "seeds = [0, 1]", "seeds = [\n 0, 1 ] # the same"),
         (E, "r = 16", "r = 16\nlora_alpha = 8"),
-        (D, 'prompt = "{{', 'gate = false\nprompt = "{{'),
         (E, "[gate]", '[gate.task."general/prose"]\ntier = "supporting"\n[gate]\nmax_drop_slice = 0.2'),
     ],
 )
@@ -117,6 +116,7 @@ def test_policy_and_spelling_leave_the_key(project: Project, file: str, old: str
         (D, "{{ title }}:", "{{ title }}"),
         (D, '["a", "b"]', '["b", "a"]'),
         (D, 'prompt = "{{', 'slices = ["label"]\nprompt = "{{'),
+        (D, 'prompt = "{{', 'gate = false\nprompt = "{{'),
     ],
 )
 def test_what_affects_results_changes_the_key(project: Project, file: str, old: str, new: str) -> None:

@@ -17,6 +17,7 @@ from harness.statistics.means import mean_change, mean_difference
 from harness.statistics.power import items_to_settle, seeds_to_settle
 from harness.statistics.ratio import exp_ratio_change, ratio_change, ratio_difference
 from harness.statistics.seeds import error_over_seeds, mean_parts, over_seeds
+from harness.statistics.tango import tango_interval
 
 
 def crossed(differences, clusters=None, binary=False):
@@ -97,10 +98,39 @@ def test_answers_that_hardly_change_under_any_seed_prove_no_more_than_tango_allo
     flips[1, 4] = -1.0
     found = crossed(flips, binary=True)
     assert found.method == "tango"
-    assert (found.wins, found.losses, found.n) == (0, 1, 60)
     assert found.value == pytest.approx(-1 / 180)
+    assert found.interval90.low == pytest.approx(tango_interval(0, 1, 60, 0.90).low)
+    assert found.interval90.high == pytest.approx(tango_interval(0, 0, 60, 0.90).high)
     assert p_above(found, -0.03) > 0.05  # sixty items, a loss among them
     assert found.seeds is not None
+
+
+def test_a_gain_under_one_seed_alone_is_no_gain_of_the_recipe():
+    flips = np.zeros((3, 300))
+    flips[2, :4] = 1.0
+    found = crossed(flips, binary=True)
+    assert found.interval90.low < 0 < found.value < found.interval90.high
+    assert p_above(found, 0.0) > 0.1
+
+
+@pytest.mark.parametrize("seeds", [3, 8])
+def test_a_recipe_proves_no_more_than_items_of_which_not_one_changed(seeds):
+    flips = np.zeros((seeds, 30))
+    flips[:, :3], flips[:, 3:6] = 1.0, -1.0
+    assert crossed(flips, binary=True).method == "crossed"
+    assert p_above(crossed(flips, binary=True), -0.065) >= 0.935**30
+
+
+def test_skewness_is_that_of_the_items_however_few_the_degrees_of_freedom():
+    """A recipe's degrees of freedom tell of its seeds: they must not stand in for the number of items."""
+    flips = np.zeros((3, 2000))
+    for seed, losses in enumerate((10, 30, 20)):
+        flips[seed, :losses] = -1.0
+    found = crossed(flips, binary=True)
+    assert found.degrees_of_freedom < 6
+    assert found.skewness < -5
+    assert p_above(found, -0.018) > p_above(found.model_copy(update={"skewness": None}), -0.018)
+    assert p_above(found, -0.018) < 0.1
 
 
 def test_scores_that_hardly_change_have_no_interval():
