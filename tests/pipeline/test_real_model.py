@@ -30,7 +30,7 @@ def test_the_shipped_experiment_runs_to_its_report_on_the_real_model(
 
     measured = [json.loads(path.read_text()) for path in store.glob("measurements/*/step.json")]
     assert {facts["configuration"] for facts in measured} == {"base", "base-nf4", "lora", "qlora"}
-    assert len(measured) == 4 * 8
+    assert len(measured) == 4 * 9
     assert {facts["items"] for facts in measured} == {ITEMS}
     assert {facts["conditions"]["engine"] for facts in measured} == {"tree"}
     proofs = [json.loads(path.read_text()) for path in store.glob("proofs/*/step.json")]
