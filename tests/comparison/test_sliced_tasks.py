@@ -10,6 +10,9 @@ from scipy import stats
 
 from harness.comparison.compare import compare
 from harness.comparison.slices import MOST_VALUES
+from harness.experiment.metrics import METRICS
+from harness.experiment.schema import Gate
+from harness.gate.judge import judge
 from harness.statistics.tango import tango_difference
 from harness.store.measurements import Item
 
@@ -125,3 +128,44 @@ def test_slices_are_stored_with_the_item_and_older_lines_have_none():
     assert Item.from_line(item.to_line()) == item
     older = {name: value for name, value in asdict(item).items() if name != "slices"}
     assert Item.from_line(json.dumps(older)).slices == {}
+
+
+def test_macro_f1_of_a_slice_is_over_the_labels_that_occur_in_it(measured, pair):
+    labels = tuple("abcd")
+
+    def labelled(tuned):
+        def fields(index):
+            gold = labels[index // 30]
+            wrong = tuned and index % 3 == 0
+            return {
+                "gold": gold,
+                "predicted": "a" if wrong else gold,
+                "slices": {"half": "first" if index < 60 else "second"},
+            }
+
+        return fields
+
+    metrics = {"metrics": {"macro_f1": METRICS["macro_f1"]}, "primary": "macro_f1", "labels": labels}
+    base = measured([1.0] * 120, per_item=labelled(False), **metrics)
+    tuned = measured([1.0] * 120, per_item=labelled(True), configuration="lora", **metrics)
+    (task,) = compare([base], [tuned], pair).tasks
+    ((first, second),) = (field.values for field in task.slices)
+    assert first.base == second.base == 1.0
+    assert first.tuned < 1.0
+    assert second.tuned == pytest.approx(2 * 20 / 50)
+
+
+def test_rarer_values_that_the_limit_was_not_asked_of_are_said(measured, pair):
+    count = MOST_VALUES + 2
+    fields = {"per_item": lambda index: {"slices": {"id": f"{index % count:03}"}}}
+    roles = {"general": "general", "domain": "domain"}
+    sides = []
+    for name in ("base", "lora"):
+        gained = [float(name == "lora" or i % 2) for i in range(300)]
+        sides.append([
+            measured([1.0] * (10 * count), configuration=name, **fields),
+            measured(gained, configuration=name, suite="domain", task="gain"),
+        ])  # fmt: skip
+    facts = compare(*sides, pair.model_copy(update={"roles": roles}))
+    judgement = judge(facts, Gate(max_drop_slice=0.2))
+    assert "general/facts: 2 rarer id were not looked at" in judgement.reasons

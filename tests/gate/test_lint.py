@@ -94,3 +94,11 @@ def test_no_gain_of_everything_can_be_asked() -> None:
     (found,) = prospects([task(1000, role="domain")], Gate(min_gain=1.0))
 
     assert found.impossible == "no gain exceeds +100.0 pp"
+
+
+def test_written_answers_to_items_that_are_counted_already_make_the_average_no_surer() -> None:
+    likely = Counted("s", "likely", "general", 300, 300)
+    written = Counted("s", "written", "general", 300, 300, written=True)
+    *_, alone = prospects([likely], Gate())
+    *_, both = prospects([likely, written], Gate())
+    assert (both.certifies, both.items) == (alone.certifies, alone.items)

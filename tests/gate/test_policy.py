@@ -7,12 +7,13 @@ import pytest
 from harness.comparison.compare import average_difference
 from harness.comparison.facts import SuiteFacts
 from harness.experiment.gate_schema import TaskRule
+from harness.experiment.metrics import METRICS
 from harness.experiment.schema import Gate
 from harness.gate.formats import as_document
 from harness.gate.judge import gate, judge
 from harness.gate.lint import Counted, chance_to_pass, prospects
 from harness.gate.policy import under
-from harness.gate.strength import excess
+from harness.gate.strength import excess, mean_change
 from harness.gate.verdict import EndpointStatus, Verdict
 
 
@@ -267,3 +268,58 @@ def test_the_average_of_supporting_tasks_alone_is_no_part_of_the_chance():
     found = prospects([counted("small", 40)], policy(small=SUPPORTING))
     assert [each.passes for each in found] == [None, None]
     assert {each.tier for each in found} == {"supporting"}
+
+
+def test_many_domain_tasks_that_lost_nothing_for_certain_after_holm_do_not_fail(task, compared):
+    """One of six domain tasks is below zero at p 0.03: among six that is chance."""
+    unlucky = task("odd", 12, 24, role="domain")
+    others = [task(f"domain{k}", 15, 15, role="domain") for k in range(4)]
+    rules = policy(odd=SUPPORTING, **{f"domain{k}": SUPPORTING for k in range(4)})
+    judgement = judge(compared(gain(task), unlucky, *others, *steady(task)), rules)
+    found = endpoint_of(judgement, "odd")
+    assert found.p_broken < 0.05 < found.p_broken_holm
+    assert judgement.verdict is Verdict.PASS
+    surely = judge(compared(gain(task), task("odd", 5, 60, role="domain"), *steady(task)), rules.model_copy(
+        update={"task": {"suite/odd": TaskRule(tier="supporting")}}))  # fmt: skip
+    assert surely.verdict is Verdict.FAIL
+
+
+def of_brier(task, name):
+    """A general task of which a score is primary that no limit is known for, and that got much worse."""
+    facts = task(name, 10, 12)
+    brier = METRICS["brier"]
+    return facts.model_copy(
+        update={
+            "primary": "brier",
+            "metrics": {"brier": facts.metrics["accuracy"].model_copy(update={"metric": brier})},
+        }
+    )
+
+
+def test_a_general_task_without_a_limit_is_said_to_decide_nothing(task, compared):
+    judgement = judge(compared(gain(task), *steady(task), of_brier(task, "sure")), policy())
+    assert judgement.verdict is Verdict.PASS
+    assert "suite/sure decides nothing: Brier score has no limit" in judgement.reasons
+
+
+def test_a_tier_that_no_limit_stands_behind_gives_no_verdict(task, compared):
+    comparison = compared(gain(task), *steady(task), of_brier(task, "sure"))
+    judgement = judge(comparison, policy(sure={"tier": "critical"}))
+    assert judgement.verdict is Verdict.NOT_COMPARABLE
+    assert judgement.exit_code == 4
+    assert "no limit is known" in judgement.sentence
+
+
+def test_the_strength_is_chosen_by_the_average_that_the_gate_judges(task, compared):
+    """Written answers to the same items won what the likelihood lost: they are no part of the average."""
+    likely, written = task("likely", 0, 30), task("written", 40, 0, likelihood="likely")
+    comparison = compared(gain(task), likely, written)
+    assert comparison.general_average.value == pytest.approx(-0.1)
+    assert mean_change(comparison, "general") == pytest.approx(-0.1)
+    assert excess(comparison, Gate(max_drop_task=0.2, max_drop_average=0.05)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("key", ["max_drop_task", "max_drop_average", "max_drop_slice", "max_drop_format"])
+def test_percent_points_written_for_fractions_are_refused(key):
+    with pytest.raises(ValueError, match="less than 1"):
+        Gate(**{key: 6.5})

@@ -305,3 +305,12 @@ def test_much_skew_on_few_draws_is_said():
         skewed(40, 1.0).warning == "the differences are skewed and only 40 draws; the interval is approximate"
     )
     assert skewed(4000, 1.0).warning is None
+
+
+def test_differences_that_are_not_finite_have_a_reason_and_no_number():
+    base, weights = np.full(40, 700.0), np.ones(40)
+    base[0] = 900.0 * 40  # exp of the mean overflows
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = exp_ratio_difference(base, base + np.linspace(0, 1, 40), weights, singletons(40))
+    assert isinstance(found, NoEstimate)
+    assert "not finite" in found.reason
