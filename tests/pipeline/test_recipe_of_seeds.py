@@ -43,7 +43,7 @@ def test_a_recipes_numbers_are_the_means_of_its_runs(seeded: Project) -> None:
     for strength in ("0.5", "1"):
         recipe = pairs[f"lora@{strength}"]
         runs = [pairs[f"lora-seed{seed}@{strength}"] for seed in range(3)]
-        assert recipe.seeds == tuple(run.tuned for run in runs)
+        assert recipe.runs == tuple(run.tuned for run in runs)
         for index, task in enumerate(recipe.tasks):
             for name, facts in task.metrics.items():
                 values = [run.tasks[index].metrics[name].tuned for run in runs]
