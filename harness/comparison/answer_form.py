@@ -12,13 +12,11 @@ from statistics import fmean
 
 import numpy as np
 
-from harness.comparison.aggregates import clusters_of
+from harness.comparison.aggregates import Column, clusters_of, difference_of
 from harness.comparison.facts import FormFacts, FormRates, Loss, LossCounts, Pair, TaskFacts
 from harness.comparison.pairing import PairedTask
 from harness.statistics.estimates import Estimate
-from harness.statistics.linear import Floats
-from harness.statistics.means import mean_change, mean_difference
-from harness.statistics.seeds import over_seeds
+from harness.statistics.linear import Codes
 from harness.store.measurements import Item, Measurement, field_of, kept
 
 PARSED = "parsed"
@@ -133,20 +131,19 @@ def _parsed_difference(runs: Sequence[PairedTask]) -> Estimate | None:
     tuned = [column for run in runs if (column := _parsed(run.tuned)) is not None]
     if base is None or len(tuned) < len(runs):
         return None
-    clusters = clusters_of(runs[0].base)
-    difference = (
-        mean_difference(base, tuned[0], clusters)
-        if len(runs) == 1
-        else over_seeds([mean_change(base, column) for column in tuned], clusters, binary=True)
-    )
+    difference = difference_of("mean", base, tuned)
     return difference if isinstance(difference, Estimate) else None
 
 
 @kept
-def _parsed(side: Measurement) -> Floats | None:
+def _parsed(side: Measurement) -> Column | None:
     """1 for an answer that could be read, 0 for one that could not; None unless known of every item."""
     unparsed = _known(_unparsed(side))
-    return None if unparsed is None else 1.0 - np.array(unparsed, dtype=np.float64)
+    if unparsed is None:
+        return None
+    nothing: Codes = np.empty(0, dtype=np.int64)
+    scores = 1.0 - np.array(unparsed, dtype=np.float64)
+    return Column(scores, np.ones_like(scores), clusters_of(side), nothing, nothing)
 
 
 def _losses(task: PairedTask, named: str, paired: Sequence[PairedTask]) -> tuple[_Losses | None, str | None]:

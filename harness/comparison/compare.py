@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from harness.comparison.answer_form import with_form
 from harness.comparison.differences import task_facts
 from harness.comparison.facts import Comparison, Pair, Role, SuiteFacts, TaskFacts
 from harness.comparison.pairing import PairedTask, pair_problems, pair_tasks
 from harness.statistics.distributions import two_sided
-from harness.statistics.estimates import Estimate, negated
+from harness.statistics.estimates import Estimate, oriented
 from harness.statistics.linear import FEWEST_CHANGED, t_interval
 from harness.statistics.seeds import error_over_seeds, mean_parts
 from harness.store.measurements import Measurement, TaskKey, nothing_collected
@@ -39,14 +39,19 @@ def compare(base: Sequence[Measurement], tuned: Sequence[Measurement], pair: Pai
     if problems:
         return facts.model_copy(update={"problems": tuple(problems)})
     paired = [task for run, measured in runs for task in pair_tasks(base, measured, run)]
-    tasks = tuple(_facts_of_task(each, paired, pair) for each in _by_task(paired))
+    tasks = tuple(with_form(task_facts(each, pair), each, paired, pair) for each in _by_task(paired))
+    return with_tasks(facts, tasks, pair.roles)
+
+
+def with_tasks(facts: Comparison, tasks: tuple[TaskFacts, ...], roles: Mapping[str, Role]) -> Comparison:
+    """The comparison with these tasks, and the averages over those of them that are gated."""
     general = [task for task in tasks if task.role == "general"]
     return facts.model_copy(
         update={
             "tasks": tasks,
             "general_average": average_difference(general),
             "general_noise": average_noise(general),
-            "suites": tuple(suite_facts(suite, role, tasks) for suite, role in pair.roles.items()),
+            "suites": tuple(_suite_facts(suite, role, tasks) for suite, role in roles.items()),
         }
     )
 
@@ -65,11 +70,7 @@ def _by_task(paired: Sequence[PairedTask]) -> list[list[PairedTask]]:
     return list(tasks.values())
 
 
-def _facts_of_task(runs: Sequence[PairedTask], paired: Sequence[PairedTask], pair: Pair) -> TaskFacts:
-    return with_form(task_facts(runs, pair), runs, paired, pair)
-
-
-def suite_facts(suite: str, role: Role, tasks: Sequence[TaskFacts]) -> SuiteFacts:
+def _suite_facts(suite: str, role: Role, tasks: Sequence[TaskFacts]) -> SuiteFacts:
     """The suite's average over those of all tasks that are its own."""
     within = [task for task in tasks if task.suite == suite]
     return SuiteFacts(
@@ -115,9 +116,9 @@ def average_difference(tasks: Sequence[TaskFacts]) -> Estimate | None:
 def _gain(task: TaskFacts) -> Estimate | None:
     """The primary difference in the direction in which more is better."""
     facts = task.metrics.get(task.primary)
-    if facts is None or facts.difference is None or facts.metric.higher_is_better:
-        return facts.difference if facts else None
-    return negated(facts.difference)
+    if facts is None or facts.difference is None:
+        return None
+    return oriented(facts.difference, facts.metric.higher_is_better)
 
 
 def average_noise(tasks: Sequence[TaskFacts]) -> float | None:

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from harness.comparison.aggregates import AGGREGATIONS, column_of, difference_of
+import numpy as np
+
+from harness.comparison.aggregates import AGGREGATIONS, Column, column_of, difference_of
 from harness.comparison.facts import SlicedField, SliceFacts
 from harness.comparison.pairing import PairedTask
 from harness.statistics.estimates import Estimate, NoEstimate
-from harness.statistics.evidence import p_above, p_below
+from harness.statistics.evidence import p_any
+from harness.statistics.means import is_binary
 from harness.statistics.multiplicity import benjamini_hochberg
 from harness.store.measurements import Measurement, field_of, kept
 
@@ -60,7 +63,7 @@ def _facts(runs: Sequence[PairedTask], value: str, places: Sequence[int]) -> Sli
         tuned=fmean(map(value_of, tuned)),
         difference=difference if isinstance(difference, Estimate) else None,
         reason=difference.reason if isinstance(difference, NoEstimate) else None,
-        **(_flips(runs[0], places) if len(runs) == 1 else {}),
+        **(_flips(base, tuned[0]) if len(runs) == 1 else {}),
     )
 
 
@@ -71,21 +74,19 @@ def _only(side: Measurement, places: Sequence[int]) -> Measurement:
     return replace(side, items=items, labels=tuple(label for label in side.labels if label in golds))
 
 
-def _flips(task: PairedTask, places: Sequence[int]) -> Mapping[str, int]:
-    """Items whose binary primary score changed; nothing where it is not binary."""
-    primary = task.base.primary
-    pairs = [
-        (task.base.items[place].scores.get(primary), task.tuned.items[place].scores.get(primary))
-        for place in places
-    ]
-    if any(score not in (0.0, 1.0) for both in pairs for score in both):
+def _flips(base: Column, tuned: Column) -> Mapping[str, int]:
+    """Items whose binary primary score changed; nothing where it is not binary or there is none."""
+    if not base.scores.size or not (is_binary(base.scores) and is_binary(tuned.scores)):
         return {}
-    return {"wins": pairs.count((0.0, 1.0)), "losses": pairs.count((1.0, 0.0))}
+    return {
+        "wins": int(np.sum(tuned.scores > base.scores)),
+        "losses": int(np.sum(tuned.scores < base.scores)),
+    }
 
 
 def _adjusted(fields: Sequence[SlicedField]) -> tuple[SlicedField, ...]:
     known = [each.difference for sliced in fields for each in sliced.values if each.difference is not None]
-    adjusted = iter(benjamini_hochberg([_p_changed(difference) for difference in known]))
+    adjusted = iter(benjamini_hochberg([p_any(difference) for difference in known]))
     return tuple(
         sliced.model_copy(
             update={
@@ -97,8 +98,3 @@ def _adjusted(fields: Sequence[SlicedField]) -> tuple[SlicedField, ...]:
         )
         for sliced in fields
     )
-
-
-def _p_changed(difference: Estimate) -> float:
-    """Two-sided: did the slice change in either direction?"""
-    return min(1.0, 2.0 * min(p_above(difference, 0.0), p_below(difference, 0.0)))

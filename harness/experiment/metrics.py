@@ -81,9 +81,7 @@ WRITTEN = ("generated_choice", "qa")
 
 # lm-eval metrics that are not means of item scores, by their own names.
 _RATIOS = {
-    "bits_per_byte": Metric(
-        name="bits_per_byte", title="bits per byte", higher_is_better=False, unit="bits", aggregate="ratio"
-    ),
+    "bits_per_byte": METRICS["bits_per_byte"],
     "byte_perplexity": Metric(
         name="byte_perplexity",
         title="perplexity (per byte)",

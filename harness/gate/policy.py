@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from harness.comparison.compare import average_difference, average_noise, suite_facts
+from harness.comparison.compare import with_tasks
 from harness.comparison.facts import Comparison, TaskFacts
 from harness.experiment.gate_schema import BOUNDS, Gate, bound_of
 from harness.gate.questions import judged_metric
@@ -18,15 +18,7 @@ def under(policy: Gate, comparison: Comparison) -> Comparison:
     )
     if tasks == comparison.tasks:
         return comparison
-    general = [task for task in tasks if task.role == "general"]
-    return comparison.model_copy(
-        update={
-            "tasks": tasks,
-            "general_average": average_difference(general),
-            "general_noise": average_noise(general),
-            "suites": tuple(suite_facts(each.suite, each.role, tasks) for each in comparison.suites),
-        }
-    )
+    return with_tasks(comparison, tasks, {each.suite: each.role for each in comparison.suites})
 
 
 def _is_set_aside(task: TaskFacts, policy: Gate) -> bool:

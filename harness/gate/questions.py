@@ -10,7 +10,7 @@ from harness.comparison.compare import averaged
 from harness.comparison.facts import Comparison, MetricFacts, Role, TaskFacts
 from harness.experiment.gate_schema import Bound, Gate, Tier
 from harness.experiment.metrics import Metric
-from harness.statistics.estimates import Estimate, negated, scaled
+from harness.statistics.estimates import Estimate, oriented, scaled
 
 GUARD: Bound = "max_bits_per_byte_increase"
 FORM = "max_drop_format"
@@ -86,7 +86,7 @@ def task_question(task: TaskFacts, facts: MetricFacts, tier: Tier, policy: Gate)
     if facts.difference is None:
         raise ValueError("a question needs an estimate")
     metric = facts.metric
-    better = facts.difference if metric.higher_is_better else negated(facts.difference)
+    better = oriented(facts.difference, metric.higher_is_better)
     common = Question(
         rule="min_gain" if task.role == "domain" else "max_drop_task",
         suite=task.suite,

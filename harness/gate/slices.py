@@ -9,7 +9,7 @@ from harness.experiment.gate_schema import Gate
 from harness.gate.endpoints import endpoint
 from harness.gate.questions import Question, judged_metric, tier_of
 from harness.gate.verdict import Endpoint
-from harness.statistics.estimates import negated
+from harness.statistics.estimates import oriented
 from harness.statistics.evidence import p_below
 from harness.statistics.multiplicity import holm
 
@@ -52,7 +52,6 @@ def _asked(comparison: Comparison, policy: Gate, limit: float) -> Iterator[tuple
         for sliced in task.slices:
             for each in sliced.values:
                 if each.difference is not None:
-                    better = each.difference if metric.higher_is_better else negated(each.difference)
                     yield (
                         (sliced.field, each.value),
                         Question(
@@ -65,7 +64,7 @@ def _asked(comparison: Comparison, policy: Gate, limit: float) -> Iterator[tuple
                             limit=limit,
                             threshold=-limit,
                             broken=-limit,
-                            estimate=better,
+                            estimate=oriented(each.difference, metric.higher_is_better),
                             items=each.n,
                             tier=tier_of(task, policy),
                         ),

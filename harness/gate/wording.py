@@ -10,7 +10,7 @@ from harness.gate.questions import FORM, GUARD
 from harness.gate.verdict import Endpoint, EndpointStatus
 
 _MINUS = "−"
-_VALUE_LENGTH = 60
+LONGEST_VALUE = 60
 # unit → (factor, digits, suffix)
 _UNITS: dict[str, tuple[float, int, str]] = {
     "rate": (100.0, 1, " pp"),
@@ -184,7 +184,7 @@ def still_open(answers: Answers) -> list[Endpoint]:
 def _one_line(text: str) -> str:
     """A value of the data, which must not break the sentence."""
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-    return line if len(line) <= _VALUE_LENGTH else f"{line[:_VALUE_LENGTH]}…"
+    return line if len(line) <= LONGEST_VALUE else f"{line[:LONGEST_VALUE]}…"
 
 
 def _is_beyond(endpoint: Endpoint) -> bool:

@@ -16,6 +16,7 @@ _T = TypeVar("_T")
 
 MINUS = "−"
 NONE = "–"
+DASH = Cell(NONE)
 _LEVEL_DIGITS: dict[Unit, int] = {"rate": 3, "bits": 4, "perplexity": 2, "score": 3}
 # A difference may also be a fraction of the base's value.
 ChangeUnit = Unit | Literal["relative"]

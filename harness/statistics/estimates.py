@@ -91,6 +91,11 @@ def negated(estimate: Estimate) -> Estimate:
     )
 
 
+def oriented(estimate: Estimate, higher_is_better: bool) -> Estimate:
+    """The estimate in the direction in which more is better."""
+    return estimate if higher_is_better else negated(estimate)
+
+
 def scaled(estimate: Estimate, factor: float) -> Estimate:
     """The estimate in another unit, one old unit being `factor` (> 0) new ones. Counts are dropped."""
     if factor <= 0:

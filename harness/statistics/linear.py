@@ -102,6 +102,16 @@ def too_few_draws(clusters: Codes) -> NoEstimate | None:
     return NoEstimate(reason=f"only {draws} {what}; an interval needs at least {FEWEST_DRAWS}")
 
 
+def no_error(value: float, error: float) -> NoEstimate | None:
+    """Why a value has no interval of this standard error."""
+    if not math.isfinite(value + error):
+        return NoEstimate(reason="the differences are not finite, so nothing can be said of them")
+    if error < _NOTHING:
+        # Trap: a t test of all-equal differences gives p = 0, so five items would prove anything.
+        return NoEstimate(reason="the differences do not vary, so their uncertainty cannot be estimated")
+    return None
+
+
 def t_estimate(value: float, influences: Floats, clusters: Codes, method: Method) -> Estimate | NoEstimate:
     """Estimate with t intervals on G-1 degrees of freedom, or the reason why there is none."""
     refusal = too_few_draws(clusters)
@@ -109,11 +119,9 @@ def t_estimate(value: float, influences: Floats, clusters: Codes, method: Method
         return refusal
     sums = cluster_sums(influences, clusters)
     error = _error(sums)
-    if not math.isfinite(value + error):
-        return NoEstimate(reason="the differences are not finite, so nothing can be said of them")
-    if error < _NOTHING:
-        # Trap: a t test of all-equal differences gives p = 0, so five items would prove anything.
-        return NoEstimate(reason="the differences do not vary, so their uncertainty cannot be estimated")
+    refusal = no_error(value, error)
+    if refusal:
+        return refusal
     draws, skew = sums.size, moment_skewness(sums)
     return Estimate(
         value=value,

@@ -36,7 +36,7 @@ def mean_difference(base: Floats, tuned: Floats, clusters: Codes) -> Estimate | 
         change = mean_change(base, tuned)
         return t_estimate(change.value, change.influences, clusters, "cluster_t" if clustered else "t")
     if binary:
-        return by_whole_clusters(differences, clusters)
+        return _by_whole_clusters(differences, clusters)
     what = "clusters" if clustered else "items"
     return NoEstimate(
         reason=f"only {changed} of {cluster_count(clusters)} {what} changed at all; "
@@ -51,7 +51,7 @@ def mean_change(base: Floats, tuned: Floats) -> Change:
     return Change(value, (differences - value) / differences.size, moved(differences))
 
 
-def by_whole_clusters(differences: Floats, clusters: Codes) -> Estimate | NoEstimate:
+def _by_whole_clusters(differences: Floats, clusters: Codes) -> Estimate | NoEstimate:
     """Tango with a cluster as the unit: one that moved at all counts as having moved entirely."""
     codes = np.unique(clusters, return_inverse=True)[1]
     sums = np.bincount(codes, weights=differences)

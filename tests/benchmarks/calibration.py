@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -260,12 +260,15 @@ def main() -> int:
         found.append(result)
         _tango.cache_clear()
         _p_of_counts.cache_clear()
+    return concluded(found, options.json)
+
+
+def concluded(found: Sequence[Any], file: Path | None) -> int:
+    """Says how many outcomes hold and writes them; the exit code."""
     failed = sum(not each.holds for each in found)
     print(f"{len(found) - failed} of {len(found)} settings hold")
-    if options.json:
-        options.json.write_text(
-            json.dumps([asdict(each) for each in found], indent=1) + "\n", encoding="utf-8"
-        )
+    if file:
+        file.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n", encoding="utf-8")
     return 1 if failed else 0
 
 

@@ -11,12 +11,11 @@ tasks and a text. `wrong` are the verdicts that this truth forbids; each may com
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from harness.experiment.schema import Gate
 from harness.gate.judge import judge
 from harness.gate.verdict import Verdict
 from harness.store.measurements import Item, Measurement
+from tests.benchmarks.calibration import concluded
 
 ALPHA = 0.05
 ITEMS = 100, 1000
@@ -210,13 +210,7 @@ def main() -> int:
     for setting in settings():
         found.append(outcome(setting, options.simulations))
         print(line(found[-1]), flush=True)
-    failed = sum(not each.holds for each in found)
-    print(f"{len(found) - failed} of {len(found)} settings hold")
-    if options.json:
-        options.json.write_text(
-            json.dumps([asdict(each) for each in found], indent=1) + "\n", encoding="utf-8"
-        )
-    return 1 if failed else 0
+    return concluded(found, options.json)
 
 
 if __name__ == "__main__":

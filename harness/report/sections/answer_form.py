@@ -13,7 +13,6 @@ LOST: dict[Loss, str] = {
     "ability": "lost the ability: by likelihood wrong too",
     "both": "lost form and ability",
 }
-_DASH = Cell(wording.NONE)
 _COLUMNS = (
     Column("Task"),
     Column("n", numeric=True),
@@ -61,14 +60,14 @@ def _row(task: TaskFacts, form: FormFacts) -> Row:
             _both(form.base.empty, form.tuned.empty),
             _both(form.base.truncated, form.tuned.truncated),
             _both(form.base.unparsed, form.tuned.unparsed),
-            _DASH if form.parsed is None else wording.difference_cell("rate", form.parsed, True),
+            wording.DASH if form.parsed is None else wording.difference_cell("rate", form.parsed, True),
         )
     )
 
 
 def _both(base: float | None, tuned: float | None) -> Cell:
     if base is None and tuned is None:
-        return _DASH
+        return wording.DASH
     return Cell(f"{wording.known(base, wording.percent)} → {wording.known(tuned, wording.percent)}")
 
 

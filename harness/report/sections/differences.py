@@ -18,7 +18,6 @@ from harness.report.sections.tuning import FEW, judgement_of, tuning_pairs
 from harness.statistics.estimates import Estimate
 
 _AVERAGE = "max_drop_average"
-_DASH = Cell(wording.NONE)
 _COLUMNS = (
     Column("Task"),
     Column("n", numeric=True),
@@ -100,7 +99,7 @@ def _estimate_cells(
 ) -> tuple[Cell, Cell, Cell]:
     said = "" if p_any is None else f"p {wording.p_value(p_any)}"
     if estimate is None:
-        return (Cell(wording.NONE, said), _DASH, _DASH)
+        return (Cell(wording.NONE, said), wording.DASH, wording.DASH)
     low, high = estimate.interval90, estimate.interval95
     return (
         Cell(wording.change(unit, estimate.value), ", ".join(filter(None, [wording.method(estimate), said]))),
@@ -116,7 +115,7 @@ def _won_lost(task: TaskFacts, facts: MetricFacts) -> Cell:
     if primary and wins is None:
         wins, losses = task.wins, task.losses
     if wins is None or losses is None:
-        return _DASH
+        return wording.DASH
     won, lost = beyond_noise(task, "win"), beyond_noise(task, "loss")
     return Cell(f"{wins:,} / {losses:,}", f"beyond the noise {won} / {lost}" if primary and won else "")
 
@@ -133,7 +132,7 @@ def _metric_row(task: TaskFacts, name: str, endpoint: tuple[Endpoint, bool] | No
         Cell(wording.level(facts.metric, facts.tuned)),
         *_estimate_cells(facts.metric.unit, facts.difference, facts.p_any),
         _won_lost(task, facts),
-        _DASH if margin is None else Cell(wording.change(facts.metric.unit, margin, signed=False)),
+        wording.DASH if margin is None else Cell(wording.change(facts.metric.unit, margin, signed=False)),
         _reading(task, facts, endpoint),
     )
     return Row(cells, "primary" if primary else "secondary")
@@ -144,11 +143,11 @@ def _average_row(name: str, tasks: int, estimate: Estimate, endpoint: tuple[Endp
     cells = (
         Cell(name, f"mean over {tasks} task{'s' if tasks != 1 else ''}"),
         _count(estimate, estimate.n),
-        _DASH,
-        _DASH,
+        wording.DASH,
+        wording.DASH,
         *_estimate_cells("rate", estimate),
-        _DASH,
-        _DASH,
+        wording.DASH,
+        wording.DASH,
         reading,
     )
     return Row(cells, "total")
@@ -192,7 +191,7 @@ def _chance_row(task: TaskFacts) -> Row:
             Cell(task.task, f"{task.suite} · {wording.titled(facts.metric)}"),
             Cell(f"{task.n:,}"),
             Cell(wording.level(facts.metric, facts.base)),
-            Cell(wording.level_span(facts.metric, interval)) if interval else _DASH,
+            Cell(wording.level_span(facts.metric, interval)) if interval else wording.DASH,
             Cell(wording.level(facts.metric, task.chance)),
             answer,
         )

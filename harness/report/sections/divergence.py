@@ -8,7 +8,6 @@ from harness.comparison.facts import Comparison, TaskFacts
 from harness.report import wording
 from harness.report.document import Block, Cell, Column, Row, Table, Text
 
-_DASH = Cell(wording.NONE)
 _TITLE = "KL from the base, nats per token"
 _READING = (
     "KL from the base says how far the tuned model's probabilities of the next token lie from the base's, "
@@ -63,7 +62,7 @@ def _text_row(task: TaskFacts) -> Row:
     where = Cell(task.task, f"{task.suite} · {task.role} text")
     facts = task.divergence
     if facts is None:
-        return Row((where, _DASH, _DASH, _value(task), _DASH))
+        return Row((where, wording.DASH, wording.DASH, _value(task), wording.DASH))
     interval = facts.interval95
     return Row(
         (
@@ -71,14 +70,14 @@ def _text_row(task: TaskFacts) -> Row:
             Cell(f"{facts.documents:,}"),
             Cell(f"{facts.tokens:,}"),
             Cell(wording.small(facts.nats_per_token)),
-            _DASH if interval is None else Cell(wording.small_span(interval)),
+            wording.DASH if interval is None else Cell(wording.small_span(interval)),
         )
     )
 
 
 def _value(task: TaskFacts | None) -> Cell:
     if task is None:
-        return _DASH
+        return wording.DASH
     facts = task.divergence
     if facts is None:
         return Cell("⊘ no number", task.no_divergence or "", "void")

@@ -8,7 +8,7 @@ from harness.comparison.facts import Comparison
 from harness.report import wording
 from harness.report.document import Block, Text
 from harness.report.sections.tuning import Measure, difference
-from harness.statistics.estimates import negated
+from harness.statistics.estimates import oriented
 from harness.statistics.forgetting import exchange_rate
 
 
@@ -17,7 +17,7 @@ def exchange(pair: Comparison, measure: Measure) -> float | None:
     gain, average = difference(pair, measure), pair.general_average
     if measure.metric.unit != "rate" or gain is None or average is None:
         return None
-    return exchange_rate(gain if measure.metric.higher_is_better else negated(gain), average)
+    return exchange_rate(oriented(gain, measure.metric.higher_is_better), average)
 
 
 def exchange_blocks(pairs: Sequence[Comparison], measure: Measure) -> list[Block]:

@@ -10,7 +10,6 @@ from harness.report import wording
 from harness.report.document import Block, Cell, Column, Row, Table, Text, Tone
 from harness.report.sections.noise import beyond_noise
 
-_DASH = Cell(wording.NONE)
 _READING = (
     "Retention is what the tuned model keeps of the base's score above chance, with its 90 % interval: 100 % "
     "is all of it, 0 % is guessing. It is not shown where the base itself is not surely above chance, for a "
@@ -65,7 +64,7 @@ def _row(task: TaskFacts, facts: ForgettingFacts) -> Row:
 
 
 def _share(value: float | None, note: str) -> Cell:
-    return _DASH if value is None else Cell(wording.share(value), note)
+    return wording.DASH if value is None else Cell(wording.share(value), note)
 
 
 def _noise(said: str) -> str:
@@ -111,7 +110,7 @@ def _mean(
 ) -> Cell:
     known = [(value, task.task) for task, facts in told if (value := say(facts)) is not None]
     if not known:
-        return _DASH
+        return wording.DASH
     notes = [f"of {len(known)} of them"] if len(known) < len(told) else []
     if worst is not None:
         value, name = worst(known)

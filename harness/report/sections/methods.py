@@ -27,7 +27,6 @@ from harness.report.sections.tuning import (
 from harness.report.tradeoff import PlanePoint, at_origin, change_of, plane
 from harness.statistics.estimates import Estimate, scaled
 
-_DASH = Cell(wording.NONE)
 _TITLE = "What each way of tuning bought, and what it cost"
 _READING = (
     "Every number is tuned minus its own base on the same items, with its 90 % interval below it; "
@@ -104,7 +103,7 @@ def _gain(pair: Comparison, measure: Measure) -> Cell:
 
 def _worst(found: list[tuple[TaskFacts, Estimate]], unit: wording.ChangeUnit, better: bool) -> Cell:
     if not found:
-        return _DASH
+        return wording.DASH
     sign = 1 if better else -1
     task, estimate = min(found, key=lambda each: sign * each[1].value)
     return wording.difference_cell(unit, estimate, better, task.task)
@@ -130,7 +129,7 @@ def _named(facts: ReportFacts, pair: Comparison, usual_base: str) -> Cell:
 def _costs(facts: ReportFacts, pair: Comparison) -> tuple[Cell, ...]:
     run = training_of(facts, pair.tuned)
     if run is None:
-        return (_DASH,) * 4
+        return (wording.DASH,) * 4
     return (
         Cell(wording.known(run.seconds, wording.duration)),
         Cell(wording.known(run.peak_memory_bytes, wording.size)),
@@ -151,14 +150,14 @@ def _row(facts: ReportFacts, pair: Comparison, columns: _Columns) -> Row:
     name = _named(facts, pair, columns.usual_base)
     if pair.problems:
         reason = Cell("⊘ not comparable", "; ".join(pair.problems), "void")
-        return Row((name, *(_DASH,) * (len(columns.titles()) - 2), reason))
+        return Row((name, *(wording.DASH,) * (len(columns.titles()) - 2), reason))
     average = pair.general_average
     text = (_worst(_general_text(pair), "relative", better=False),) if columns.has_text else ()
     return Row(
         (
             name,
             *(_gain(pair, measure) for measure in columns.measures),
-            _DASH if average is None else wording.difference_cell("rate", average, True),
+            wording.DASH if average is None else wording.difference_cell("rate", average, True),
             _worst(_general_rates(pair), "rate", better=True),
             *text,
             *_costs(facts, pair),

@@ -10,7 +10,6 @@ from harness.gate.endpoints import NOISE_DEVIATIONS
 from harness.report import wording
 from harness.report.document import Block, Cell, Column, Row, Table, Text
 
-_DASH = Cell(wording.NONE)
 _READING = (
     "The base was scored a second time with its batches packed in another way. The weights are the same, so "
     "whatever changes is the arithmetic of the machine, and that alone may change as much between base and "
@@ -58,7 +57,7 @@ def _row(base: str, task: TaskFacts, noise: NoiseFacts) -> Row:
             Cell(f"{noise.items:,}", "" if noise.items >= task.n else f"of {task.n:,}"),
             _flips(noise.to_wrong, noise.items),
             _flips(noise.to_right, noise.items),
-            _DASH if reach is None else Cell(f"±{wording.small_change(metric.unit, reach)}"),
+            wording.DASH if reach is None else Cell(f"±{wording.small_change(metric.unit, reach)}"),
             _meaning(task, noise, reach),
         )
     )
@@ -66,7 +65,7 @@ def _row(base: str, task: TaskFacts, noise: NoiseFacts) -> Row:
 
 def _flips(share: float | None, items: int) -> Cell:
     if share is None:
-        return _DASH
+        return wording.DASH
     return Cell(f"{round(share * items):,}", wording.percent(share) if share else "")
 
 

@@ -14,7 +14,7 @@ from harness.report import wording
 from harness.report.facts import ReportFacts
 from harness.report.sections.exchange import exchange
 from harness.report.sections.tuning import FEW, Measure, curve_of, difference, domain_measures, judged_pair
-from harness.statistics.estimates import Estimate, negated
+from harness.statistics.estimates import Estimate, oriented
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _gains_more(one: _Candidate, other: _Candidate, measures: Sequence[Measure])
 def _gain(candidate: _Candidate, measure: Measure) -> Estimate | None:
     """Oriented so that more is better."""
     estimate = None if candidate.pair is None else difference(candidate.pair, measure)
-    return estimate if estimate is None or measure.metric.higher_is_better else negated(estimate)
+    return None if estimate is None else oriented(estimate, measure.metric.higher_is_better)
 
 
 def _cost(candidate: _Candidate) -> Estimate | None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from harness.comparison.facts import Comparison, SlicedField, SliceFacts, TaskFacts
 from harness.experiment.metrics import Metric
 from harness.gate.verdict import Endpoint
+from harness.gate.wording import LONGEST_VALUE
 from harness.report import wording
 from harness.report.document import Block, Cell, Column, Fold, Heading, Row, Section, Table, Text
 from harness.report.facts import ReportFacts
 from harness.report.inert import cut
 from harness.report.sections.tuning import FEW, judgement_of, tuning_pairs
 
-LONGEST_VALUE = 60
 # Slices of one task that stand open; the rest is folded.
 OPEN = 8
-_DASH = Cell(wording.NONE)
 _COLUMNS = (
     Column("Slice"),
     Column("n", numeric=True),
@@ -114,7 +113,7 @@ def _table(task: TaskFacts, entries: list[tuple[str, SliceFacts]], broken: Broke
 
 def _row(metric: Metric, field: str, each: SliceFacts, alpha: float, broken: bool) -> Row:
     estimate = each.difference
-    change = interval = _DASH
+    change = interval = wording.DASH
     if estimate is not None:
         change = Cell(wording.change(metric.unit, estimate.value), wording.method(estimate))
         interval = Cell(wording.span(metric.unit, estimate.interval90.low, estimate.interval90.high))
@@ -126,7 +125,7 @@ def _row(metric: Metric, field: str, each: SliceFacts, alpha: float, broken: boo
             Cell(wording.level(metric, each.tuned)),
             change,
             interval,
-            _DASH if each.wins is None else Cell(f"{each.wins:,} / {each.losses:,}"),
+            wording.DASH if each.wins is None else Cell(f"{each.wins:,} / {each.losses:,}"),
             Cell(wording.known(each.p_adjusted, wording.p_value)),
             _read(metric, each, alpha, broken),
         )

@@ -6,6 +6,7 @@ from harness.experiment.gate_schema import Gate
 from harness.experiment.metrics import METRICS
 from harness.gate.questions import tier_of
 from harness.gate.verdict import Endpoint, EndpointStatus, GateResult, Judgement, Verdict
+from harness.gate.wording import LONGEST_VALUE
 from harness.report import wording
 from harness.report.document import (
     Banner,
@@ -24,7 +25,6 @@ from harness.report.facts import ReportFacts
 from harness.report.inert import cut
 from harness.report.sections.recommendation import recommendation
 from harness.report.sections.seeds import estimand
-from harness.report.sections.slices import LONGEST_VALUE
 from harness.report.sections.tuning import FEW
 
 _WORST_FIRST = (
